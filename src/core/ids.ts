@@ -1,0 +1,45 @@
+import { randomFillSync } from 'node:crypto';
+import { parse, stringify, v7, validate, version } from 'uuid';
+
+/** A new time-ordered id (UUIDv7, RFC 9562 §5.7) in its text form. */
+export function newId(): string {
+  return v7();
+}
+
+/** True for the text form of any UUIDv7; names may not look like this. */
+export function isId(text: string): boolean {
+  return validate(text) && version(text) === 7;
+}
+
+/** The 16 bytes of an id. */
+export function idBytes(id: string): Uint8Array {
+  return parse(id);
+}
+
+/** The text form of 16 bytes; throws RangeError when they are no UUID. */
+export function idFromBytes(bytes: Uint8Array): string {
+  return stringify(bytes);
+}
+
+/** The nil UUID: the namespace of what belongs to the service itself. */
+export const serviceNamespaceId = '00000000-0000-0000-0000-000000000000';
+
+const poolBytes = 8192;
+const pool = Buffer.alloc(poolBytes);
+let used = poolBytes;
+
+/**
+ * Public random bytes (nonces, message ids) cut from a pool filled by the operating system's generator:
+ * one call into OpenSSL for hundreds of messages. Not for secrets, which must not linger in a pool.
+ * @param bytes 1–64
+ */
+export function publicRandom(bytes: number): Uint8Array {
+  if (used + bytes > poolBytes) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  const out = new Uint8Array(bytes);
+  out.set(pool.subarray(used, used + bytes));
+  used += bytes;
+  return out;
+}

@@ -1,0 +1,18 @@
+/**
+ * Every domain-separation label, one a purpose, each with its version. A label is part of what is
+ * authenticated: changing one makes everything made under it unreadable, so a new meaning gets a new label.
+ */
+export const labels = {
+  /** AAD of a payload encrypted by a key version inside the HSM. */
+  envelopeDirect: 'stathera/envelope/direct/v1',
+  /** MAC over one database row; the table's name follows. */
+  row: 'stathera/row/v1',
+  /** MAC over a group commit of the audit log. */
+  auditGroup: 'stathera/audit/group/v1',
+  /** One step of an audit writer's hash chain. */
+  auditChain: 'stathera/audit/chain/v1',
+  /** AAD of a seed sealed by an internal key. */
+  sealedSeed: 'stathera/seed/v1',
+  /** Known-answer probe that tells a bad input from a bad device. */
+  probe: 'stathera/hsm/probe/v1',
+} as const;

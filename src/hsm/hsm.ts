@@ -1,0 +1,105 @@
+/**
+ * The port to the HSM: exactly the calls the service makes. Adapters: `pkcs11/` (any PKCS#11 module).
+ * Key bytes never cross it except wrapped; a key is named by a `KeyRef`, and the adapter unwraps it into
+ * the token when it is first used and keeps a bounded number of handles.
+ */
+export type KeyKind = 'kek' | 'aes-128' | 'aes-256' | 'hmac-256';
+
+/** The token's root: AES-256, never leaves it, wraps and unwraps only. */
+export const root = 'root';
+
+/** Everything an adapter needs to bring a key into the token: immutable, and the same for one `id` for ever. */
+export interface KeyRef {
+  /** Unique over all keys (a UUID): what handles are cached by. */
+  readonly id: string;
+  readonly kind: KeyKind;
+  /** AES-KWP (RFC 5649) of the key under `under`. */
+  readonly blob: Uint8Array;
+  readonly under: KeyRef | typeof root;
+}
+
+/** A message for AES-GCM: 12-byte nonce, AAD, and plaintext or ciphertext ‖ 16-byte tag (up to 65,536 bytes). */
+export interface GcmInput {
+  readonly nonce: Uint8Array;
+  readonly aad: Uint8Array;
+  readonly data: Uint8Array;
+}
+
+export interface HsmStatus {
+  readonly state: 'ready' | 'unavailable' | 'closed';
+  readonly module: string;
+  readonly tokenLabel: string;
+  readonly manufacturer: string;
+  readonly model: string;
+  /** Grows by one at every re-initialize: handles of an older generation are never used. */
+  readonly generation: number;
+  readonly handles: { readonly cached: number; readonly limit: number; readonly misses: number };
+  readonly queued: number;
+}
+
+/**
+ * The device refused this input: a bad tag, a blob that does not unwrap. A known-answer probe has told
+ * it apart from a failing device. Carries no reason on purpose.
+ */
+export class HsmRejected extends Error {
+  constructor() {
+    super('the HSM refused the input');
+    this.name = 'HsmRejected';
+  }
+}
+
+/**
+ * Every method: rejects with ServiceError `hsm/unavailable` when the device fails or the adapter is closed,
+ * `service/overloaded` when its queue is full. Inputs are copied before the call returns.
+ */
+export interface Hsm {
+  /** The stable id of the token's root (from the token): wrappings are stored by it. */
+  readonly rootId: string;
+
+  /** Makes a key inside the token and gives it wrapped under `under`; nothing of it stays in the token. */
+  generate(kind: KeyKind, under: KeyRef | typeof root): Promise<Uint8Array>;
+
+  /**
+   * Wraps a key anew: out of `key.under`, under `to`, through a handle with no other usage that is
+   * destroyed at once. @throws HsmRejected when the blob does not unwrap
+   */
+  rewrap(key: KeyRef, to: KeyRef | typeof root): Promise<Uint8Array>;
+
+  /** AES-GCM: ciphertext ‖ tag. @see NIST SP 800-38D */
+  encrypt(key: KeyRef, input: GcmInput): Promise<Uint8Array>;
+
+  /** @throws HsmRejected for any forgery, or when the key's blob does not unwrap */
+  decrypt(key: KeyRef, input: GcmInput): Promise<Uint8Array>;
+
+  /** Decrypts and encrypts in one trip: the plaintext never reaches the caller's thread. */
+  reencrypt(
+    from: { readonly key: KeyRef; readonly input: GcmInput },
+    to: { readonly key: KeyRef; readonly nonce: Uint8Array; readonly aad: Uint8Array },
+  ): Promise<Uint8Array>;
+
+  /** HMAC-SHA-256, 32 bytes, under a key of kind `hmac-256`. */
+  mac(key: KeyRef, data: Uint8Array): Promise<Uint8Array>;
+
+  /** SP 800-108r1 counter mode over HMAC-SHA-256 in the token; see crypto/kdf.ts. */
+  derive(key: KeyRef, input: { label: string; context: Uint8Array; bytes: number }): Promise<Uint8Array>;
+
+  /** Random bytes from the token. @param bytes 1–65,536 */
+  random(bytes: number): Promise<Uint8Array>;
+
+  /** Seals a seed the token cannot hold as a key; `purpose` is authenticated. @returns nonce(12) ‖ ciphertext ‖ tag(16) */
+  sealSeed(key: KeyRef, purpose: string, seed: Uint8Array): Promise<Uint8Array>;
+
+  /** @returns the seed, for the caller to wipe. @throws HsmRejected */
+  openSeed(key: KeyRef, purpose: string, sealed: Uint8Array): Promise<Uint8Array>;
+
+  /** Drops a key's handle (it was destroyed or disabled); resolves when no operation uses it any more. */
+  evict(keyId: string): Promise<void>;
+
+  /** Proves the device works by wrapping and unwrapping with the root. */
+  probe(): Promise<void>;
+
+  status(): HsmStatus;
+
+  /** Finishes what is queued (at most `graceMs`), then logs out. No call is accepted after. */
+  close(graceMs?: number): Promise<void>;
+}
