@@ -1,0 +1,40 @@
+import type { Scope } from './scopes.ts';
+
+/** Who a credential belongs to; the same object for every request with it. */
+export interface Principal {
+  readonly kind: 'token' | 'system';
+  readonly id: string;
+  readonly name: string;
+  readonly namespaceId: string;
+  readonly scopes: ReadonlySet<Scope>;
+  /** Keys it may see: exact names or ids, or prefixes ending in `*`. Undefined: every key of the namespace. */
+  readonly keyPatterns: readonly string[] | undefined;
+}
+
+/** The first parameter of every operation: a principal in one request. */
+export interface Caller {
+  readonly principal: Principal;
+  readonly requestId: string;
+  /** The peer's address. */
+  readonly source: string | undefined;
+  readonly idempotency: IdempotencyKey | undefined;
+}
+
+export interface IdempotencyKey {
+  /** As the client sent it: 1–128 visible ASCII characters. */
+  readonly key: string;
+  /** SHA-256 over method, path and body. */
+  readonly fingerprint: Uint8Array;
+}
+
+/** True when the principal's patterns let it see the key. */
+export function maySee(principal: Principal, key: { readonly id: string; readonly name: string }): boolean {
+  if (principal.keyPatterns === undefined) return true;
+  return principal.keyPatterns.some((pattern) => covers(pattern, key.name) || pattern === key.id);
+}
+
+/** True when every name that `inner` (a pattern or a name) matches is matched by `outer` too. */
+export function covers(outer: string, inner: string): boolean {
+  if (!outer.endsWith('*')) return outer === inner;
+  return inner.startsWith(outer.slice(0, -1));
+}

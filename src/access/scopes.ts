@@ -1,0 +1,43 @@
+/** What a token may be allowed. They separate duties: `keys:admin` manages keys and cannot decrypt. */
+export const scopes = [
+  'keys:admin',
+  'keys:encrypt',
+  'keys:decrypt',
+  'keys:rewrap',
+  'access:admin',
+  'audit:read',
+  'metrics:read',
+  'service:admin',
+] as const;
+
+export type Scope = (typeof scopes)[number];
+
+/** Scopes that reach beyond one namespace: only a holder of `service:admin` may hand them out. */
+export const serviceScopes: readonly Scope[] = ['service:admin', 'metrics:read'];
+
+const anyKeyScope: readonly Scope[] = ['keys:admin', 'keys:encrypt', 'keys:decrypt', 'keys:rewrap'];
+
+/** Every audited action and the scopes of which one is enough. */
+export const actions = {
+  'keys.create': ['keys:admin'],
+  'keys.list': anyKeyScope,
+  'keys.describe': anyKeyScope,
+  'keys.list-versions': anyKeyScope,
+  'keys.update': ['keys:admin'],
+  'keys.rotate': ['keys:admin'],
+  'envelope.encrypt': ['keys:encrypt'],
+  'envelope.decrypt': ['keys:decrypt'],
+  'envelope.rewrap': ['keys:rewrap'],
+  'envelope.data-keys': ['keys:encrypt'],
+  'envelope.random': anyKeyScope,
+  'envelope.batch': anyKeyScope,
+  'access.list-namespaces': ['service:admin'],
+  'access.create-namespace': ['service:admin'],
+  'access.list-tokens': ['access:admin'],
+  'access.create-token': ['access:admin', 'service:admin'],
+  'access.revoke-token': ['access:admin', 'service:admin'],
+  'audit.read': ['audit:read'],
+  'service.metrics': ['metrics:read', 'service:admin'],
+} as const satisfies Record<string, readonly Scope[]>;
+
+export type Action = keyof typeof actions;

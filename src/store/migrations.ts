@@ -1,0 +1,236 @@
+import { type ColumnDataType, type Kysely, sql } from 'kysely';
+import type { RawBuilder } from 'kysely';
+import { serviceNamespaceId } from '../core/ids.ts';
+import { ServiceError } from '../core/errors.ts';
+import type { Schema } from './schema.ts';
+
+/** What differs between the databases; everything else is one text. */
+export interface Dialect {
+  readonly name: 'sqlite' | 'postgres';
+  readonly binary: ColumnDataType | RawBuilder<unknown>;
+}
+
+export const sqliteDialect: Dialect = { name: 'sqlite', binary: 'blob' };
+
+export interface Migration {
+  readonly number: number;
+  readonly name: string;
+  /** Code whose newest migration is at least this may use the database afterwards; older code refuses. */
+  readonly oldestCode: number;
+  up(db: Kysely<Schema>, dialect: Dialect): Promise<void>;
+}
+
+const time = 'bigint' as const;
+
+const first: Migration = {
+  number: 1,
+  name: 'spine',
+  oldestCode: 1,
+  async up(db, { binary }) {
+    await db.schema
+      .createTable('roots')
+      .addColumn('id', 'text', (c) => c.primaryKey().notNull())
+      .addColumn('namespace_id', 'text', (c) => c.notNull())
+      .addColumn('token_label', 'text', (c) => c.notNull())
+      .addColumn('created_at', time, (c) => c.notNull())
+      .execute();
+    await db.schema
+      .createTable('system_keys')
+      .addColumn('id', 'text', (c) => c.primaryKey().notNull())
+      .addColumn('namespace_id', 'text', (c) => c.notNull())
+      .addColumn('purpose', 'text', (c) => c.notNull())
+      .addColumn('generation', 'integer', (c) => c.notNull())
+      .addColumn('state', 'text', (c) => c.notNull())
+      .addColumn('created_at', time, (c) => c.notNull())
+      .addColumn('revision', 'integer', (c) => c.notNull())
+      .addColumn('mac', binary, (c) => c.notNull())
+      .addUniqueConstraint('system_keys_generation', ['namespace_id', 'purpose', 'generation'])
+      .execute();
+    await db.schema
+      .createTable('system_key_wrappings')
+      .addColumn('system_key_id', 'text', (c) => c.notNull().references('system_keys.id'))
+      .addColumn('root_id', 'text', (c) => c.notNull().references('roots.id'))
+      .addColumn('namespace_id', 'text', (c) => c.notNull())
+      .addColumn('blob', binary, (c) => c.notNull())
+      .addPrimaryKeyConstraint('system_key_wrappings_key', ['system_key_id', 'root_id'])
+      .execute();
+    await db.schema
+      .createTable('namespaces')
+      .addColumn('id', 'text', (c) => c.primaryKey().notNull())
+      .addColumn('namespace_id', 'text', (c) => c.notNull())
+      .addColumn('name', 'text', (c) => c.notNull().unique())
+      .addColumn('region', 'text', (c) => c.notNull())
+      .addColumn('created_at', time, (c) => c.notNull())
+      .addColumn('revision', 'integer', (c) => c.notNull())
+      .addColumn('mac', binary, (c) => c.notNull())
+      .execute();
+    await createKeyTables(db, binary);
+    await createAccessTables(db, binary);
+    await createAuditTables(db, binary);
+  },
+};
+
+async function createKeyTables(db: Kysely<Schema>, binary: Dialect['binary']): Promise<void> {
+  await db.schema
+    .createTable('keys')
+    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', 'text', (c) => c.notNull().references('namespaces.id'))
+    .addColumn('name', 'text', (c) => c.notNull())
+    .addColumn('algorithm', 'text', (c) => c.notNull())
+    .addColumn('purpose', 'text', (c) => c.notNull())
+    .addColumn('protection', 'text', (c) => c.notNull())
+    .addColumn('exportable', 'integer', (c) => c.notNull())
+    .addColumn('state', 'text', (c) => c.notNull())
+    .addColumn('description', 'text', (c) => c.notNull())
+    .addColumn('tags', 'text', (c) => c.notNull())
+    .addColumn('current_version_id', 'text', (c) => c.notNull())
+    .addColumn('current_ordinal', 'integer', (c) => c.notNull())
+    .addColumn('created_at', time, (c) => c.notNull())
+    .addColumn('updated_at', time, (c) => c.notNull())
+    .addColumn('revision', 'integer', (c) => c.notNull())
+    .addColumn('mac', binary, (c) => c.notNull())
+    .addUniqueConstraint('keys_name', ['namespace_id', 'name'])
+    .execute();
+  await db.schema
+    .createTable('key_versions')
+    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', 'text', (c) => c.notNull())
+    .addColumn('key_id', 'text', (c) => c.notNull().references('keys.id'))
+    .addColumn('ordinal', 'integer', (c) => c.notNull())
+    .addColumn('algorithm', 'text', (c) => c.notNull())
+    .addColumn('usage', 'text', (c) => c.notNull())
+    .addColumn('protection', 'text', (c) => c.notNull())
+    .addColumn('exportable', 'integer', (c) => c.notNull())
+    .addColumn('state', 'text', (c) => c.notNull())
+    .addColumn('kek_id', 'text', (c) => c.notNull().references('system_keys.id'))
+    .addColumn('public_key', binary)
+    .addColumn('blob', binary, (c) => c.notNull())
+    .addColumn('created_at', time, (c) => c.notNull())
+    .addColumn('revision', 'integer', (c) => c.notNull())
+    .addColumn('mac', binary, (c) => c.notNull())
+    .addUniqueConstraint('key_versions_ordinal', ['namespace_id', 'key_id', 'ordinal'])
+    .execute();
+  await db.schema
+    .createTable('key_usage')
+    .addColumn('version_id', 'text', (c) => c.primaryKey().notNull().references('key_versions.id'))
+    .addColumn('namespace_id', 'text', (c) => c.notNull())
+    .addColumn('reserved', time, (c) => c.notNull())
+    .addColumn('revision', 'integer', (c) => c.notNull())
+    .addColumn('mac', binary, (c) => c.notNull())
+    .addColumn('last_used_at', time)
+    .execute();
+}
+
+async function createAccessTables(db: Kysely<Schema>, binary: Dialect['binary']): Promise<void> {
+  await db.schema
+    .createTable('tokens')
+    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', 'text', (c) => c.notNull().references('namespaces.id'))
+    .addColumn('name', 'text', (c) => c.notNull())
+    .addColumn('secret_hash', binary, (c) => c.notNull())
+    .addColumn('scopes', 'text', (c) => c.notNull())
+    .addColumn('key_patterns', 'text')
+    .addColumn('created_at', time, (c) => c.notNull())
+    .addColumn('expires_at', time)
+    .addColumn('revoked_at', time)
+    .addColumn('revision', 'integer', (c) => c.notNull())
+    .addColumn('mac', binary, (c) => c.notNull())
+    .execute();
+  await db.schema.createIndex('tokens_namespace').on('tokens').columns(['namespace_id', 'id']).execute();
+  await db.schema
+    .createTable('idempotency')
+    .addColumn('namespace_id', 'text', (c) => c.notNull())
+    .addColumn('principal_id', 'text', (c) => c.notNull())
+    .addColumn('idempotency_key', 'text', (c) => c.notNull())
+    .addColumn('operation', 'text', (c) => c.notNull())
+    .addColumn('fingerprint', binary, (c) => c.notNull())
+    .addColumn('answer', 'text')
+    .addColumn('expires_at', time, (c) => c.notNull())
+    .addPrimaryKeyConstraint('idempotency_key', ['namespace_id', 'principal_id', 'idempotency_key'])
+    .execute();
+  await db.schema.createIndex('idempotency_expiry').on('idempotency').column('expires_at').execute();
+}
+
+async function createAuditTables(db: Kysely<Schema>, binary: Dialect['binary']): Promise<void> {
+  await db.schema
+    .createTable('audit_segments')
+    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', 'text', (c) => c.notNull())
+    .addColumn('writer', 'text', (c) => c.notNull())
+    .addColumn('number', 'integer', (c) => c.notNull())
+    .addColumn('file', 'text', (c) => c.notNull())
+    .addColumn('first_sequence', time, (c) => c.notNull())
+    .addColumn('first_head', binary, (c) => c.notNull())
+    .addColumn('last_sequence', time)
+    .addColumn('last_head', binary)
+    .addColumn('created_at', time, (c) => c.notNull())
+    .addColumn('loss_accepted_at', time)
+    .addUniqueConstraint('audit_segments_number', ['namespace_id', 'writer', 'number'])
+    .execute();
+  await db.schema
+    .createTable('audit_outbox')
+    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', 'text', (c) => c.notNull())
+    .addColumn('entry', 'text', (c) => c.notNull())
+    .addColumn('created_at', time, (c) => c.notNull())
+    .execute();
+}
+
+/** In order, without gaps; a landed migration is never edited. */
+export const migrations: readonly Migration[] = [first];
+
+/**
+ * Brings the database to the newest schema this code knows. Each migration commits with its row.
+ * @param known the migrations of this code (tests pass others)
+ * @throws store/unavailable when newer code has made the database unusable for this code
+ */
+export async function migrate(
+  db: Kysely<Schema>,
+  dialect: Dialect,
+  now: number,
+  known: readonly Migration[] = migrations,
+): Promise<void> {
+  await db.schema
+    .createTable('schema_migrations')
+    .ifNotExists()
+    .addColumn('number', 'integer', (c) => c.primaryKey().notNull())
+    .addColumn('name', 'text', (c) => c.notNull())
+    .addColumn('oldest_code', 'integer', (c) => c.notNull())
+    .addColumn('namespace_id', 'text', (c) => c.notNull())
+    .addColumn('applied_at', 'bigint', (c) => c.notNull())
+    .execute();
+  const newest = known.at(-1)?.number ?? 0;
+  const applied = await db.selectFrom('schema_migrations').selectAll().orderBy('number').execute();
+  const blocking = applied.find((row) => Number(row.oldest_code) > newest);
+  if (blocking) {
+    throw new ServiceError(
+      'store/unavailable',
+      `the database was migrated by newer software (migration ${blocking.number}, ${blocking.name}); ` +
+        `this version knows migrations up to ${newest} and at least ${blocking.oldest_code} is needed: upgrade it`,
+    );
+  }
+  const done = new Set(applied.map((row) => Number(row.number)));
+  for (const migration of known) {
+    if (done.has(migration.number)) continue;
+    await db.transaction().execute(async (tx) => {
+      await migration.up(tx as Kysely<Schema>, dialect);
+      await tx
+        .insertInto('schema_migrations')
+        .values({
+          number: migration.number,
+          name: migration.name,
+          oldest_code: migration.oldestCode,
+          namespace_id: serviceNamespaceId,
+          applied_at: now,
+        })
+        .execute();
+    });
+  }
+}
+
+/** The newest migration the database has; undefined when it has none. */
+export async function schemaNumber(db: Kysely<Schema>): Promise<number | undefined> {
+  const result = await sql<{ newest: number | null }>`select max(number) as newest from schema_migrations`.execute(db);
+  const newest = result.rows[0]?.newest;
+  return newest === null || newest === undefined ? undefined : Number(newest);
+}

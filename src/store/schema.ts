@@ -1,0 +1,158 @@
+import type { Generated } from 'kysely';
+
+/**
+ * The tables as the code sees them: one schema for every database. Ids are UUID text, times are
+ * milliseconds since the epoch, `mac` authenticates the row (./rows.ts), `revision` counts a row's changes
+ * and is what an update compares. Every table names a namespace; what belongs to the service itself has the
+ * nil one.
+ */
+export interface Schema {
+  schema_migrations: {
+    number: number;
+    name: string;
+    /** The lowest schema number whose code may still use a database with this migration. */
+    oldest_code: number;
+    namespace_id: string;
+    applied_at: number;
+  };
+  roots: { id: string; namespace_id: string; token_label: string; created_at: number };
+  system_keys: SystemKeyRow;
+  system_key_wrappings: { system_key_id: string; root_id: string; namespace_id: string; blob: Uint8Array };
+  namespaces: NamespaceRow;
+  keys: KeyRow;
+  key_versions: KeyVersionRow;
+  key_usage: KeyUsageRow;
+  tokens: TokenRow;
+  idempotency: IdempotencyRow;
+  audit_segments: AuditSegmentRow;
+  audit_outbox: AuditOutboxRow;
+}
+
+/** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */
+export interface SystemKeyRow {
+  id: string;
+  namespace_id: string;
+  purpose: 'kek' | 'record' | 'audit';
+  generation: number;
+  state: 'active' | 'retired';
+  created_at: number;
+  revision: number;
+  mac: Uint8Array;
+}
+
+export interface NamespaceRow {
+  id: string;
+  /** Its own id, so that every table is cut the same way. */
+  namespace_id: string;
+  name: string;
+  region: string;
+  created_at: number;
+  revision: number;
+  mac: Uint8Array;
+}
+
+export type KeyState = 'enabled' | 'disabled';
+export type VersionState = 'enabled' | 'decrypt-only' | 'disabled' | 'destroy-scheduled' | 'destroyed';
+
+export interface KeyRow {
+  id: string;
+  namespace_id: string;
+  name: string;
+  algorithm: string;
+  purpose: string;
+  protection: string;
+  exportable: number;
+  state: KeyState;
+  description: string;
+  /** JSON object of strings. */
+  tags: string;
+  current_version_id: string;
+  current_ordinal: number;
+  created_at: number;
+  updated_at: number;
+  revision: number;
+  mac: Uint8Array;
+}
+
+export interface KeyVersionRow {
+  id: string;
+  namespace_id: string;
+  key_id: string;
+  ordinal: number;
+  algorithm: string;
+  usage: string;
+  protection: string;
+  exportable: number;
+  state: VersionState;
+  kek_id: string;
+  public_key: Uint8Array | null;
+  blob: Uint8Array;
+  created_at: number;
+  revision: number;
+  mac: Uint8Array;
+}
+
+export interface KeyUsageRow {
+  version_id: string;
+  namespace_id: string;
+  /** Uses handed out in blocks so far: an upper bound of those made. */
+  reserved: number;
+  revision: number;
+  mac: Uint8Array;
+  /** Informational, written in bulk, not covered by the MAC. */
+  last_used_at: number | null;
+}
+
+export interface TokenRow {
+  id: string;
+  namespace_id: string;
+  name: string;
+  /** SHA-256 of the 32 random bytes of the secret. */
+  secret_hash: Uint8Array;
+  /** JSON arrays of strings; `key_patterns` null: every key of the namespace. */
+  scopes: string;
+  key_patterns: string | null;
+  created_at: number;
+  expires_at: number | null;
+  revoked_at: number | null;
+  revision: number;
+  mac: Uint8Array;
+}
+
+export interface IdempotencyRow {
+  namespace_id: string;
+  principal_id: string;
+  idempotency_key: string;
+  operation: string;
+  /** SHA-256 of the request it stands for. */
+  fingerprint: Uint8Array;
+  /** JSON of the answer; null when it held a secret. */
+  answer: string | null;
+  expires_at: number;
+}
+
+export interface AuditSegmentRow {
+  id: string;
+  namespace_id: string;
+  writer: string;
+  /** From 1, without gaps for a writer. */
+  number: number;
+  file: string;
+  first_sequence: number;
+  /** The chain's head before the first record: 32 bytes. */
+  first_head: Uint8Array;
+  /** Set when the segment is sealed. */
+  last_sequence: number | null;
+  last_head: Uint8Array | null;
+  created_at: number;
+  /** An operator accepted that this file is gone. */
+  loss_accepted_at: Generated<number | null>;
+}
+
+/** A change's audit record, committed with the change and moved to the log before the answer. */
+export interface AuditOutboxRow {
+  id: string;
+  namespace_id: string;
+  entry: string;
+  created_at: number;
+}

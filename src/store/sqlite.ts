@@ -1,0 +1,101 @@
+import Database from 'better-sqlite3';
+import { type CompiledQuery, Kysely, SqliteDialect } from 'kysely';
+import { ServiceError } from '../core/errors.ts';
+import { sqliteDialect } from './migrations.ts';
+import type { Schema } from './schema.ts';
+import { isUniqueViolation, type PreparedQuery, type Store } from './store.ts';
+
+export interface SqliteSettings {
+  readonly file: string;
+  /** For tools that only look: no lock is taken, nothing is created. */
+  readonly readonly?: boolean;
+  /** How long to wait for another process's write lock. */
+  readonly busyMilliseconds?: number;
+}
+
+const statementLimit = 200;
+
+/**
+ * Opens SQLite in WAL mode with FULL synchronisation: a commit is on disk when it returns.
+ * @throws store/unavailable when the file cannot be opened
+ */
+export function openSqliteStore(settings: SqliteSettings): Store {
+  const database = open(settings);
+  const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: cachingStatements(database) }) });
+  return {
+    dialect: sqliteDialect,
+    db,
+    async transaction(work) {
+      try {
+        return await db.transaction().execute(work);
+      } catch (error) {
+        throw storeError(error);
+      }
+    },
+    prepare<Row>(build: (db: Kysely<Schema>) => { compile(): CompiledQuery<Row> }): PreparedQuery<Row> {
+      const query = build(db).compile();
+      return async (...parameters) => {
+        const result = await db.executeQuery<Row>({ ...query, parameters });
+        return result.rows;
+      };
+    },
+    async probe(write = false) {
+      try {
+        database.prepare('select 1').get();
+        // An immediate transaction takes the write lock: a full disk or a read-only file shows here.
+        if (write) database.transaction(() => database.pragma('user_version = 1')).immediate();
+      } catch (error) {
+        throw unavailable(error);
+      }
+    },
+    async close() {
+      await db.destroy();
+    },
+  };
+}
+
+function open({ file, readonly = false, busyMilliseconds = 5000 }: SqliteSettings): Database.Database {
+  try {
+    const database = new Database(file, { readonly, fileMustExist: readonly, timeout: busyMilliseconds });
+    if (!readonly) {
+      database.pragma('journal_mode = WAL');
+      database.pragma('synchronous = FULL');
+    }
+    database.pragma('foreign_keys = ON');
+    database.pragma('trusted_schema = OFF');
+    database.pragma('cell_size_check = ON');
+    return database;
+  } catch (error) {
+    throw unavailable(error);
+  }
+}
+
+/** Kysely prepares at every call; preparing costs more than a read, so statements are kept by their text. */
+function cachingStatements(database: Database.Database) {
+  const statements = new Map<string, Database.Statement>();
+  return {
+    prepare(text: string) {
+      let statement = statements.get(text);
+      if (!statement) {
+        statement = database.prepare(text);
+        if (statements.size >= statementLimit) statements.delete(statements.keys().next().value ?? text);
+        statements.set(text, statement);
+      }
+      return statement;
+    },
+    close: () => void database.close(),
+  };
+}
+
+/** Errors of the database itself become typed ones; a domain error or a violated constraint passes unchanged. */
+function storeError(error: unknown): unknown {
+  if (!(error instanceof Database.SqliteError) || isUniqueViolation(error)) return error;
+  return unavailable(error);
+}
+
+function unavailable(error: unknown): ServiceError {
+  return new ServiceError('store/unavailable', 'the database cannot be used right now', {
+    cause: error,
+    retryAfterSeconds: 1,
+  });
+}

@@ -1,0 +1,30 @@
+import type { CompiledQuery, Kysely, Transaction } from 'kysely';
+import type { Dialect } from './migrations.ts';
+import type { Schema } from './schema.ts';
+
+export type StoreTransaction = Transaction<Schema>;
+
+/** The database: durable on return. Adapters: ./sqlite.ts. */
+export interface Store {
+  readonly dialect: Dialect;
+  readonly db: Kysely<Schema>;
+  /**
+   * Runs `work` in one transaction: everything it did is durable when this resolves, nothing of it is there
+   * when it rejects, except after `store/unavailable` from the commit itself, whose outcome is unknown.
+   * Other queries may wait meanwhile: do HSM and network work before.
+   */
+  transaction<T>(work: (tx: StoreTransaction) => Promise<T>): Promise<T>;
+  /** A query compiled once, for hot reads: give its parameters at each call. */
+  prepare<Row>(build: (db: Kysely<Schema>) => { compile(): CompiledQuery<Row> }): PreparedQuery<Row>;
+  /** Proves that the database answers and, with `write`, that it takes a commit. */
+  probe(write?: boolean): Promise<void>;
+  close(): Promise<void>;
+}
+
+export type PreparedQuery<Row> = (...parameters: readonly unknown[]) => Promise<Row[]>;
+
+/** True when `error` is a violated unique constraint, in any of the databases. */
+export function isUniqueViolation(error: unknown): boolean {
+  const code = (error as { code?: unknown } | null)?.code;
+  return code === 'SQLITE_CONSTRAINT_UNIQUE' || code === 'SQLITE_CONSTRAINT_PRIMARYKEY' || code === '23505';
+}
