@@ -1,0 +1,69 @@
+import type { z } from 'zod';
+import type { Caller } from '../access/caller.ts';
+import type { ErrorCode } from '../core/errors.ts';
+
+/**
+ * A route is data: what it takes, what it costs at most, what it answers. The handler gets decoded values,
+ * calls one operation and gives the answer's members back; it knows neither hono nor statuses.
+ */
+export interface Route<
+  Params extends z.ZodType = z.ZodType,
+  Query extends z.ZodType = z.ZodType,
+  Body extends z.ZodType = z.ZodType,
+  Answer extends z.ZodType = z.ZodType,
+> {
+  readonly method: 'get' | 'post' | 'patch' | 'delete';
+  /** As in OpenAPI: `/v1/keys/{key}/encrypt`. */
+  readonly path: string;
+  readonly operationId: string;
+  readonly tag: string;
+  readonly summary: string;
+  readonly description?: string;
+  /** Bytes of body accepted, however they are framed. Default 1 MiB; 0 without a `body`. */
+  readonly bodyLimitBytes?: number;
+  /** Wall-clock limit of the whole request. Default 30. */
+  readonly timeoutSeconds?: number;
+  /** Takes an Idempotency-Key. */
+  readonly idempotent?: boolean;
+  readonly request: {
+    readonly params?: Params;
+    readonly query?: Query;
+    readonly body?: Body;
+  };
+  readonly answer: {
+    readonly status: 200 | 201 | 204;
+    readonly description: string;
+    /** Absent for 204. */
+    readonly body?: Answer;
+  };
+  /** Problems of its own, besides those every route has. */
+  readonly problems: readonly ErrorCode[];
+  /** An example request body for the documentation. */
+  readonly example?: z.input<Body>;
+  handle(input: RouteInput<Params, Query, Body>): Promise<z.output<Answer>>;
+}
+
+export interface RouteInput<Params extends z.ZodType, Query extends z.ZodType, Body extends z.ZodType> {
+  readonly caller: Caller;
+  readonly params: z.output<Params>;
+  readonly query: z.output<Query>;
+  readonly body: z.output<Body>;
+  /** Aborted when the client goes away or the time is up. */
+  readonly signal: AbortSignal;
+}
+
+// Routes differ in their schemas; a list of them forgets the schemas and keeps the data.
+export type AnyRoute = Omit<Route, 'handle' | 'example'> & {
+  readonly example?: unknown;
+  handle(input: { caller: Caller; params: unknown; query: unknown; body: unknown; signal: AbortSignal }): Promise<unknown>;
+};
+
+/** Checks a route's types against each other and forgets them. */
+export function defineRoute<
+  Params extends z.ZodType = z.ZodUndefined,
+  Query extends z.ZodType = z.ZodUndefined,
+  Body extends z.ZodType = z.ZodUndefined,
+  Answer extends z.ZodType = z.ZodUndefined,
+>(route: Route<Params, Query, Body, Answer>): AnyRoute {
+  return route as unknown as AnyRoute;
+}
