@@ -1,0 +1,64 @@
+// Checks package-lock.json: every package is pinned by a hash, comes from a registry (no git, file or
+// http address), has a permissive licence, and runs an install script only when package.json says so.
+import { readFileSync } from 'node:fs';
+
+const lock = JSON.parse(readFileSync(new URL('../package-lock.json', import.meta.url), 'utf8'));
+const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+
+const permissive = new Set([
+  '0BSD',
+  'Apache-2.0',
+  'BlueOak-1.0.0',
+  'BSD-2-Clause',
+  'BSD-3-Clause',
+  'ISC',
+  'MIT',
+]);
+permissive.add('Unlicense').add('CC0-1.0').add('MIT-0').add('Python-2.0');
+
+// Weak copyleft, only as an unmodified tool of the tests; never part of what is shipped.
+const toolLicences = new Map([['MPL-2.0', /^lightningcss(-|$)/]]);
+
+/** True when `expression` (SPDX) leaves a permissive choice. */
+function isPermissive(expression) {
+  return expression
+    .replaceAll(/[()]/g, '')
+    .split(' OR ')
+    .some((choice) => choice.split(' AND ').every((licence) => permissive.has(licence.trim())));
+}
+
+function problemsOf(path, entry) {
+  const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
+  const problems = [];
+  if (entry.link) return ['is a link'];
+  if (!entry.integrity?.startsWith('sha512-')) problems.push('has no sha512 integrity');
+  if (entry.resolved && !/^https:\/\/[^/]+\/.+\/-\/[^/]+\.tgz$/.test(entry.resolved)) {
+    problems.push(`does not come from a registry: ${entry.resolved}`);
+  }
+  const licence = typeof entry.license === 'string' ? entry.license : 'none stated';
+  const allowedForTools = entry.dev === true && toolLicences.get(licence)?.test(name);
+  if (!isPermissive(licence) && !allowedForTools) problems.push(`has the licence ${licence}`);
+  if (entry.hasInstallScript && !(name in manifest.allowScripts)) {
+    problems.push('runs an install script that "allowScripts" in package.json does not decide on');
+  }
+  return problems;
+}
+
+const failures = [];
+const packages = Object.entries(lock.packages).filter(([path]) => path !== '');
+for (const [path, entry] of packages) {
+  for (const problem of problemsOf(path, entry)) failures.push(`${path}@${entry.version} ${problem}`);
+}
+for (const group of ['dependencies', 'devDependencies', 'optionalDependencies']) {
+  for (const [name, range] of Object.entries(manifest[group] ?? {})) {
+    if (!/^(npm:(@[^/]+\/)?[^@]+@)?\d+\.\d+\.\d+$/.test(range))
+      failures.push(`${name} is not pinned: ${range}`);
+    if (lock.packages[''][group]?.[name] !== range)
+      failures.push(`${name} differs between package.json and its lock`);
+  }
+}
+if (packages.length === 0) failures.push('package-lock.json lists no package');
+
+for (const failure of failures) console.error(failure);
+if (failures.length === 0) console.log(`${packages.length} packages are pinned and permissively licensed`);
+process.exitCode = failures.length === 0 ? 0 : 1;

@@ -1,0 +1,139 @@
+// Import directions. `down` holds the arrows; what an area reaches over several of them it may import too.
+const down = {
+  core: [],
+  crypto: ['core'],
+  hsm: ['crypto'],
+  store: ['crypto'],
+  audit: ['store'],
+  access: ['audit'],
+  keys: ['access', 'hsm'],
+  envelope: ['keys'],
+  fields: ['envelope'],
+  rotation: ['fields'],
+  signing: ['keys'],
+  exchange: ['keys'],
+  aggregate: ['keys'],
+  jobs: ['access'],
+  http: ['access'],
+  client: ['core'],
+};
+const capabilities = ['keys', 'envelope', 'fields', 'rotation', 'signing', 'exchange', 'aggregate', 'jobs'];
+
+function reach(area) {
+  const reached = new Set([area]);
+  for (const from of reached) for (const to of down[from]) reached.add(to);
+  return [...reached];
+}
+
+const routes = '/routes\\.ts$';
+const adapters = '^src/(hsm/pkcs11(/|\\.ts$)|store/(sqlite|postgres)\\.ts$)';
+
+const directions = Object.keys(down).map((area) => ({
+  name: `${area}-imports-down`,
+  comment: `${area} may import ${reach(area).join(', ')}; its routes.ts http as well`,
+  severity: 'error',
+  from: { path: `^src/${area}/`, pathNot: routes },
+  to: { path: '^src/', pathNot: `^src/(${reach(area).join('|')})/` },
+}));
+
+const routeDirections = Object.keys(down).map((area) => ({
+  name: `${area}-routes-import-down`,
+  severity: 'error',
+  from: { path: `^src/${area}${routes}` },
+  to: { path: '^src/', pathNot: `^src/(${reach(area).join('|')}|http)/` },
+}));
+
+/** @type {import('dependency-cruiser').IConfiguration} */
+module.exports = {
+  forbidden: [
+    ...directions,
+    ...routeDirections,
+    {
+      name: 'only-routes-speak-http',
+      comment: 'operations know nothing of HTTP: routes.ts decodes, calls one operation and encodes',
+      severity: 'error',
+      from: { path: '^src/', pathNot: `^src/(http|compat|console)/|^src/(app|main)\\.ts$|${routes}` },
+      to: { path: '(^|/)node_modules/(hono|@hono)/' },
+    },
+    {
+      name: 'adapters-are-wired-by-main',
+      comment: 'everyone else sees the ports hsm/hsm.ts and store/store.ts',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(main\\.ts$|cli/|hsm/pkcs11(/|\\.ts$)|store/)' },
+      to: { path: adapters },
+    },
+    {
+      name: 'operations-not-insides',
+      comment: 'compat, cli and console call the operations: keys/keys.ts, envelope/envelope.ts, …',
+      severity: 'error',
+      from: { path: '^src/(compat|cli|console)/' },
+      to: {
+        path: `^src/(${capabilities.join('|')})/`,
+        pathNot: capabilities.map((name) => `^src/${name}/${name}\\.ts$`),
+      },
+    },
+    {
+      name: 'entries-are-not-imported',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/(main\\.ts$|cli/)' },
+      to: { path: '^src/(main|app)\\.ts$' },
+    },
+    {
+      name: 'settings-are-passed-in',
+      comment: 'config.ts is read by what starts the process; the rest gets what it needs as arguments',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/((main|app|config)\\.ts$|cli/)' },
+      to: { path: '^src/config\\.ts$' },
+    },
+    {
+      name: 'settings-import-core-only',
+      severity: 'error',
+      from: { path: '^src/config\\.ts$' },
+      to: { path: '^src/', pathNot: '^src/core/' },
+    },
+    {
+      name: 'core-and-crypto-are-pure',
+      severity: 'error',
+      from: { path: '^src/(core|crypto)/' },
+      to: {
+        dependencyTypes: ['core'],
+        path: '^(node:)?(fs|fs/promises|net|tls|dgram|dns|http|https|http2|child_process|cluster|worker_threads|os)$',
+      },
+    },
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: { path: '^(src|test|bench)/' },
+      to: { circular: true },
+    },
+    {
+      name: 'production-stands-alone',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^(test|bench|softhsm|\\.ci)/' },
+    },
+    {
+      name: 'no-dev-dependency-in-production',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
+    },
+    {
+      name: 'resolvable',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^(dist|data)/' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js', '.cjs', '.mjs', '.json'],
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+    },
+  },
+};

@@ -1,0 +1,18 @@
+import type { TestProject } from 'vitest/node';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    readonly seed: number;
+  }
+}
+
+/** Says once a run what is needed to repeat it. */
+export function setup(project: TestProject): void {
+  const major = Number(process.versions.node.split('.')[0]);
+  if (major < 24) throw new Error(`the tests need Node 24 or later, this is ${process.version}`);
+  const seed = project.config.provide.seed;
+  const scale = process.env['STATHERA_TEST_SCALE'] ?? 'default';
+  process.stdout.write(
+    `node ${process.version}, seed ${seed} (STATHERA_TEST_SEED=${seed} repeats it), scale ${scale}\n`,
+  );
+}
