@@ -6,11 +6,12 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const shownLines = 120;
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 
 const staticChecks = [
   ['types', bin('tsc'), '-p', root],
-  ['lint', bin('oxlint'), '--type-aware', '--deny-warnings'],
+  ['lint', bin('oxlint'), '--type-aware', '--deny-warnings', '--format=unix'],
   ['format', bin('biome'), 'check', '--error-on-warnings'],
   ['dead code', bin('knip'), '--no-config-hints'],
   ['import directions', bin('depcruise'), '--config', '.dependency-cruiser.cjs', 'src', 'test'],
@@ -25,6 +26,13 @@ const unitTests = [
   ...['setup', 'faults', 'browser', 'contract'].flatMap((folder) => ['--exclude', `test/${folder}/**`]),
   ...['--exclude', 'test/package.test.ts'],
 ];
+
+/** One mistake can bring hundreds of complaints: the first are enough to begin with. */
+function shorten(text) {
+  const lines = text.trimEnd().split('\n');
+  if (lines.length <= shownLines) return text;
+  return [...lines.slice(0, shownLines), `… and ${lines.length - shownLines} more lines`, ''].join('\n');
+}
 
 /** Runs one check; resolves to whether it passed. */
 function run([title, command, ...args], { live = false } = {}) {
@@ -43,7 +51,7 @@ function run([title, command, ...args], { live = false } = {}) {
       const passed = code === 0;
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
       console.log(`${passed ? 'ok    ' : 'FAILED'}  ${title} (${seconds} s)`);
-      if (!passed && !live) console.log(Buffer.concat(output).toString());
+      if (!passed && !live) console.log(shorten(Buffer.concat(output).toString()));
       resolve(passed);
     });
   });
