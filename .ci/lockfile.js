@@ -1,5 +1,6 @@
-// Checks package-lock.json: every package is pinned by a hash, comes from a registry (no git, file or
-// http address), has a permissive licence, and runs an install script only when package.json says so.
+// Checks package-lock.json: it is complete for every system, every package is pinned by a hash, comes from a
+// registry (no git, file or http address), has a permissive licence, and runs an install script only when
+// package.json says so.
 import { readFileSync } from 'node:fs';
 
 const lock = JSON.parse(readFileSync(new URL('../package-lock.json', import.meta.url), 'utf8'));
@@ -41,7 +42,20 @@ function problemsOf(path, entry) {
   if (entry.hasInstallScript && !(name in manifest.allowScripts)) {
     problems.push('runs an install script that "allowScripts" in package.json does not decide on');
   }
+  for (const name of Object.keys({ ...entry.dependencies, ...entry.optionalDependencies })) {
+    if (!isLocked(path, name))
+      problems.push(`needs ${name}, which is not in the lockfile: npm ci would refuse it`);
+  }
   return problems;
+}
+
+/** True when `name` is found from `path` as Node looks for it: in the nearest node_modules upwards. */
+function isLocked(path, name) {
+  const owners = `/${path}`.split('/node_modules/');
+  return owners.some((_, depth) => {
+    const folder = owners.slice(0, depth + 1).join('/node_modules/');
+    return `${folder}/node_modules/${name}`.slice(1) in lock.packages;
+  });
 }
 
 const failures = [];
