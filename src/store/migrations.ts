@@ -1,7 +1,7 @@
-import { type ColumnDataType, type Kysely, sql } from 'kysely';
 import type { RawBuilder } from 'kysely';
-import { serviceNamespaceId } from '../core/ids.ts';
+import { type ColumnDataType, type Kysely, sql } from 'kysely';
 import { ServiceError } from '../core/errors.ts';
+import { serviceNamespaceId } from '../core/ids.ts';
 import type { Schema } from './schema.ts';
 
 /** What differs between the databases; everything else is one text. */
@@ -52,6 +52,7 @@ const first: Migration = {
       .addColumn('root_id', 'text', (c) => c.notNull().references('roots.id'))
       .addColumn('namespace_id', 'text', (c) => c.notNull())
       .addColumn('blob', binary, (c) => c.notNull())
+      .addColumn('mac', binary, (c) => c.notNull())
       .addPrimaryKeyConstraint('system_key_wrappings_key', ['system_key_id', 'root_id'])
       .execute();
     await db.schema
@@ -230,7 +231,9 @@ export async function migrate(
 
 /** The newest migration the database has; undefined when it has none. */
 export async function schemaNumber(db: Kysely<Schema>): Promise<number | undefined> {
-  const result = await sql<{ newest: number | null }>`select max(number) as newest from schema_migrations`.execute(db);
+  const result = await sql<{
+    newest: number | null;
+  }>`select max(number) as newest from schema_migrations`.execute(db);
   const newest = result.rows[0]?.newest;
   return newest === null || newest === undefined ? undefined : Number(newest);
 }

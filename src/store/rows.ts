@@ -10,11 +10,20 @@ import type { Schema } from './schema.ts';
  */
 const layouts = {
   system_keys: { 1: ['id', 'namespace_id', 'purpose', 'generation', 'state', 'created_at', 'revision'] },
+  system_key_wrappings: { 1: ['system_key_id', 'root_id', 'namespace_id', 'blob'] },
   namespaces: { 1: ['id', 'namespace_id', 'name', 'region', 'created_at', 'revision'] },
   keys: {
     1: [
       ...['id', 'namespace_id', 'name', 'algorithm', 'purpose', 'protection', 'exportable', 'state'],
-      ...['description', 'tags', 'current_version_id', 'current_ordinal', 'created_at', 'updated_at', 'revision'],
+      ...[
+        'description',
+        'tags',
+        'current_version_id',
+        'current_ordinal',
+        'created_at',
+        'updated_at',
+        'revision',
+      ],
     ],
   },
   key_versions: {
@@ -40,12 +49,18 @@ type Row<Table extends AuthenticatedTable> = Omit<Schema[Table], 'mac' | 'last_u
 
 export interface RowAuthenticator {
   /** The row with its `mac`: 1 byte of layout and HMAC-SHA-256 under the record key. */
-  seal<Table extends AuthenticatedTable, R extends Row<Table>>(table: Table, row: R): Promise<R & { mac: Uint8Array }>;
+  seal<Table extends AuthenticatedTable, R extends Row<Table>>(
+    table: Table,
+    row: R,
+  ): Promise<R & { mac: Uint8Array }>;
   /**
    * Proves that the service wrote this row.
    * @throws internal: the row was altered outside the service. Nothing of it may be used.
    */
-  verify<Table extends AuthenticatedTable>(table: Table, row: Schema[Table] & { mac: Uint8Array }): Promise<void>;
+  verify<Table extends AuthenticatedTable>(
+    table: Table,
+    row: Schema[Table] & { mac: Uint8Array },
+  ): Promise<void>;
 }
 
 /** @param mac HMAC-SHA-256 under the record key, in the HSM */

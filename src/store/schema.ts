@@ -17,7 +17,7 @@ export interface Schema {
   };
   roots: { id: string; namespace_id: string; token_label: string; created_at: number };
   system_keys: SystemKeyRow;
-  system_key_wrappings: { system_key_id: string; root_id: string; namespace_id: string; blob: Uint8Array };
+  system_key_wrappings: SystemKeyWrappingRow;
   namespaces: NamespaceRow;
   keys: KeyRow;
   key_versions: KeyVersionRow;
@@ -37,6 +37,15 @@ export interface SystemKeyRow {
   state: 'active' | 'retired';
   created_at: number;
   revision: number;
+  mac: Uint8Array;
+}
+
+/** A system key wrapped for one token: AES-KWP under that token's root. */
+export interface SystemKeyWrappingRow {
+  system_key_id: string;
+  root_id: string;
+  namespace_id: string;
+  blob: Uint8Array;
   mac: Uint8Array;
 }
 

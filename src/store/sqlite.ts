@@ -1,9 +1,9 @@
 import Database from 'better-sqlite3';
-import { type CompiledQuery, Kysely, SqliteDialect } from 'kysely';
+import { type CompiledQuery, Kysely, SqliteDialect, type SqliteStatement } from 'kysely';
 import { ServiceError } from '../core/errors.ts';
 import { sqliteDialect } from './migrations.ts';
 import type { Schema } from './schema.ts';
-import { isUniqueViolation, type PreparedQuery, type Store } from './store.ts';
+import type { PreparedQuery, Store } from './store.ts';
 
 export interface SqliteSettings {
   readonly file: string;
@@ -25,13 +25,7 @@ export function openSqliteStore(settings: SqliteSettings): Store {
   return {
     dialect: sqliteDialect,
     db,
-    async transaction(work) {
-      try {
-        return await db.transaction().execute(work);
-      } catch (error) {
-        throw storeError(error);
-      }
-    },
+    transaction: (work) => db.transaction().execute(work),
     prepare<Row>(build: (db: Kysely<Schema>) => { compile(): CompiledQuery<Row> }): PreparedQuery<Row> {
       const query = build(db).compile();
       return async (...parameters) => {
@@ -70,14 +64,17 @@ function open({ file, readonly = false, busyMilliseconds = 5000 }: SqliteSetting
   }
 }
 
-/** Kysely prepares at every call; preparing costs more than a read, so statements are kept by their text. */
+/**
+ * Kysely prepares at every call; preparing costs more than a read, so statements are kept by their text.
+ * Errors of the database itself become typed ones here; a violated constraint passes unchanged.
+ */
 function cachingStatements(database: Database.Database) {
-  const statements = new Map<string, Database.Statement>();
+  const statements = new Map<string, SqliteStatement>();
   return {
-    prepare(text: string) {
+    prepare(text: string): SqliteStatement {
       let statement = statements.get(text);
       if (!statement) {
-        statement = database.prepare(text);
+        statement = typedErrors(attempt(() => database.prepare(text)));
         if (statements.size >= statementLimit) statements.delete(statements.keys().next().value ?? text);
         statements.set(text, statement);
       }
@@ -87,10 +84,22 @@ function cachingStatements(database: Database.Database) {
   };
 }
 
-/** Errors of the database itself become typed ones; a domain error or a violated constraint passes unchanged. */
-function storeError(error: unknown): unknown {
-  if (!(error instanceof Database.SqliteError) || isUniqueViolation(error)) return error;
-  return unavailable(error);
+function typedErrors(statement: Database.Statement): SqliteStatement {
+  return {
+    reader: statement.reader,
+    all: (parameters) => attempt(() => statement.all(parameters)),
+    run: (parameters) => attempt(() => statement.run(parameters)),
+    iterate: (parameters) => attempt(() => statement.iterate(parameters)) as IterableIterator<unknown>,
+  };
+}
+
+function attempt<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (!(error instanceof Database.SqliteError) || error.code.startsWith('SQLITE_CONSTRAINT')) throw error;
+    throw unavailable(error);
+  }
 }
 
 function unavailable(error: unknown): ServiceError {

@@ -1,0 +1,100 @@
+import { equalBytes } from '../core/bytes.ts';
+import { type Cache, createCache } from '../core/cache.ts';
+import type { Clock } from '../core/clock.ts';
+import { ServiceError } from '../core/errors.ts';
+import type { RowAuthenticator } from '../store/rows.ts';
+import type { TokenRow } from '../store/schema.ts';
+import type { Store } from '../store/store.ts';
+import type { Principal } from './caller.ts';
+import type { Scope } from './scopes.ts';
+import { parseTokenSecret } from './token-secret.ts';
+
+/** Finds out who calls. */
+export interface Authenticator {
+  /**
+   * @param authorization the request's Authorization header
+   * @throws access/unauthenticated with one text for every reason
+   */
+  authenticate(authorization: string | undefined): Promise<Principal>;
+  /** Forgets a token that was changed. */
+  forget(tokenId: string): void;
+}
+
+interface KnownToken {
+  readonly principal: Principal;
+  readonly secretHash: Uint8Array;
+  readonly expiresAt: number | null;
+  readonly revokedAt: number | null;
+}
+
+const unknownHash = new Uint8Array(32);
+
+/** @param limit tokens kept in memory */
+export function createAuthenticator({
+  store,
+  rows,
+  clock,
+  limit = 10_000,
+}: {
+  store: Store;
+  rows: RowAuthenticator;
+  clock: Clock;
+  limit?: number;
+}): Authenticator {
+  const cache: Cache<KnownToken> = createCache(limit);
+  const byId = store.prepare<TokenRow>((db) => db.selectFrom('tokens').selectAll().where('id', '=', ''));
+
+  async function load(id: string): Promise<KnownToken> {
+    const [row] = await byId(id);
+    if (!row) throw unauthenticated();
+    await rows.verify('tokens', row);
+    return knownToken(row);
+  }
+
+  return {
+    async authenticate(authorization) {
+      const text = bearer(authorization);
+      const presented = text === undefined ? undefined : parseTokenSecret(text);
+      if (!presented) throw unauthenticated();
+      const known =
+        cache.peek(presented.id) ?? (await cache.get(presented.id, () => load(presented.id)).catch(absent));
+      // An unknown token costs the same comparison, against a hash that no secret has.
+      const matches = equalBytes(presented.secretHash, known?.secretHash ?? unknownHash);
+      if (!known || !matches) throw unauthenticated();
+      if (known.revokedAt !== null) throw unauthenticated();
+      if (known.expiresAt !== null && known.expiresAt <= clock.now()) throw unauthenticated();
+      return known.principal;
+    },
+    forget: (tokenId) => cache.delete(tokenId),
+  };
+}
+
+function absent(error: unknown): undefined {
+  if (error instanceof ServiceError && error.code === 'access/unauthenticated') return undefined;
+  throw error;
+}
+
+function knownToken(row: TokenRow): KnownToken {
+  return {
+    principal: {
+      kind: 'token',
+      id: row.id,
+      name: row.name,
+      namespaceId: row.namespace_id,
+      scopes: new Set(JSON.parse(row.scopes) as Scope[]),
+      keyPatterns: row.key_patterns === null ? undefined : (JSON.parse(row.key_patterns) as string[]),
+    },
+    secretHash: row.secret_hash,
+    expiresAt: row.expires_at,
+    revokedAt: row.revoked_at,
+  };
+}
+
+function bearer(authorization: string | undefined): string | undefined {
+  if (authorization === undefined) return undefined;
+  return /^bearer +(\S+)$/i.exec(authorization)?.[1];
+}
+
+function unauthenticated(): ServiceError {
+  return new ServiceError('access/unauthenticated', 'no valid credential was presented');
+}

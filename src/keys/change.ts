@@ -1,0 +1,122 @@
+import type { Operation } from '../access/operations.ts';
+import type { Clock } from '../core/clock.ts';
+import { ServiceError } from '../core/errors.ts';
+import type { Algorithm } from '../crypto/suites.ts';
+import type { Hsm } from '../hsm/hsm.ts';
+import type { RowAuthenticator } from '../store/rows.ts';
+import type { KeyRow, KeyVersionRow, VersionState } from '../store/schema.ts';
+import type { Store, StoreTransaction } from '../store/store.ts';
+import { type Key, type KeyView, keyNotFound, keyView, targetOf } from './key.ts';
+import type { Lookup } from './lookup.ts';
+import type { MakeVersion } from './versions.ts';
+
+/** The changes of existing keys: read, authenticate, seal, and write only if nobody else did meanwhile. */
+export interface KeyChanges {
+  key(operation: Operation, key: Key, change: Partial<KeyRow>): Promise<KeyView>;
+  rotate(operation: Operation, key: Key): Promise<KeyView>;
+  version(operation: Operation, key: Key, row: KeyVersionRow, state: VersionState): Promise<KeyVersionRow>;
+}
+
+/** Version states that may decrypt; `enabled` alone may encrypt. */
+export const decryptingStates: readonly VersionState[] = ['enabled', 'decrypt-only'];
+
+export function createKeyChanges({
+  store,
+  hsm,
+  rows,
+  clock,
+  lookup,
+  makeVersion,
+  lastUsed,
+}: {
+  store: Store;
+  hsm: Hsm;
+  rows: RowAuthenticator;
+  clock: Clock;
+  lookup: Lookup;
+  makeVersion: MakeVersion;
+  lastUsed: (keys: readonly KeyRow[]) => Promise<Map<string, number | undefined>>;
+}): KeyChanges {
+  async function authenticRow(key: Key): Promise<KeyRow> {
+    const row = await store.db.selectFrom('keys').selectAll().where('id', '=', key.id).executeTakeFirst();
+    if (!row) throw keyNotFound();
+    await rows.verify('keys', row);
+    return row;
+  }
+
+  async function write(
+    operation: Operation,
+    row: KeyRow,
+    change: Partial<KeyRow>,
+    also?: (tx: StoreTransaction) => Promise<void>,
+  ): Promise<KeyView> {
+    const { mac: _, ...current } = row;
+    const next = await rows.seal('keys', {
+      ...current,
+      ...change,
+      updated_at: clock.now(),
+      revision: row.revision + 1,
+    });
+    const lastUsedAt = (await lastUsed([row])).get(row.id);
+    try {
+      return await operation.change(async (tx) => {
+        const result = await tx
+          .updateTable('keys')
+          .set(next)
+          .where('id', '=', row.id)
+          .where('revision', '=', row.revision)
+          .executeTakeFirst();
+        if (result.numUpdatedRows !== 1n) throw conflict();
+        await also?.(tx);
+        return keyView(next, lastUsedAt);
+      });
+    } finally {
+      // Also when the outcome is unknown: what the store says is what counts.
+      lookup.forget({ id: row.id, name: row.name, namespaceId: row.namespace_id });
+    }
+  }
+
+  return {
+    key: async (operation, key, change) => await write(operation, await authenticRow(key), change),
+
+    async rotate(operation, key) {
+      const row = await authenticRow(key);
+      const ordinal = row.current_ordinal + 1;
+      const version = await makeVersion(
+        { id: row.id, namespaceId: row.namespace_id, algorithm: row.algorithm as Algorithm },
+        ordinal,
+      );
+      operation.target({ ...targetOf(key), version: ordinal });
+      return await write(
+        operation,
+        row,
+        { current_version_id: version.id, current_ordinal: ordinal },
+        version.insert,
+      );
+    },
+
+    async version(operation, key, row, state) {
+      const { mac: _, ...current } = row;
+      const next = await rows.seal('key_versions', { ...current, state, revision: row.revision + 1 });
+      try {
+        await operation.change(async (tx) => {
+          const result = await tx
+            .updateTable('key_versions')
+            .set({ state: next.state, revision: next.revision, mac: next.mac })
+            .where('id', '=', row.id)
+            .where('revision', '=', row.revision)
+            .executeTakeFirst();
+          if (result.numUpdatedRows !== 1n) throw conflict();
+        });
+      } finally {
+        lookup.forget(key, [row.id]);
+      }
+      if (!decryptingStates.includes(state)) await hsm.evict(row.id);
+      return next;
+    },
+  };
+}
+
+function conflict(): ServiceError {
+  return new ServiceError('key/conflict', 'the key was changed by somebody else at the same time: try again');
+}

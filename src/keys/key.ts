@@ -1,0 +1,116 @@
+import type { AuditTarget } from '../audit/entry.ts';
+import { ServiceError } from '../core/errors.ts';
+import { type Algorithm, type Suite, suites } from '../crypto/suites.ts';
+import type { KeyRef } from '../hsm/hsm.ts';
+import type { KeyRow, KeyState, KeyVersionRow, VersionState } from '../store/schema.ts';
+
+/** A key as its operations see it. */
+export interface Key {
+  readonly id: string;
+  readonly namespaceId: string;
+  readonly name: string;
+  readonly suite: Suite;
+  readonly state: KeyState;
+  readonly currentVersionId: string;
+  readonly currentOrdinal: number;
+}
+
+/** A version of a key, ready for use in the HSM. */
+export interface KeyVersion {
+  readonly id: string;
+  readonly keyId: string;
+  readonly namespaceId: string;
+  readonly ordinal: number;
+  readonly state: VersionState;
+  readonly suite: Suite;
+  readonly ref: KeyRef;
+}
+
+/** What is told of a key. Times in milliseconds. */
+export interface KeyView {
+  readonly id: string;
+  readonly name: string;
+  readonly algorithm: Algorithm;
+  readonly purpose: string;
+  readonly protection: string;
+  readonly state: KeyState;
+  readonly description: string;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly currentVersion: number;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  readonly lastUsedAt?: number;
+}
+
+export interface KeyVersionView {
+  readonly id: string;
+  readonly version: number;
+  readonly algorithm: Algorithm;
+  readonly protection: string;
+  readonly state: VersionState;
+  readonly createdAt: number;
+  readonly lastUsedAt?: number;
+  /** Upper bound of the uses made: counted in reserved blocks. */
+  readonly usesReserved: number;
+}
+
+export function keyView(row: Omit<KeyRow, 'mac'>, lastUsedAt: number | undefined): KeyView {
+  return {
+    id: row.id,
+    name: row.name,
+    algorithm: row.algorithm as Algorithm,
+    purpose: row.purpose,
+    protection: row.protection,
+    state: row.state,
+    description: row.description,
+    tags: JSON.parse(row.tags) as Record<string, string>,
+    currentVersion: row.current_ordinal,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+    ...(lastUsedAt !== undefined && { lastUsedAt }),
+  };
+}
+
+export function keyFromRow(row: KeyRow): Key {
+  return {
+    id: row.id,
+    namespaceId: row.namespace_id,
+    name: row.name,
+    suite: suiteOf(row.algorithm),
+    state: row.state,
+    currentVersionId: row.current_version_id,
+    currentOrdinal: row.current_ordinal,
+  };
+}
+
+/** @param kek the key the row's `kek_id` names */
+export function versionFromRow(row: KeyVersionRow, kek: KeyRef): KeyVersion {
+  const suite = suiteOf(row.algorithm);
+  return {
+    id: row.id,
+    keyId: row.key_id,
+    namespaceId: row.namespace_id,
+    ordinal: row.ordinal,
+    state: row.state,
+    suite,
+    ref: { id: row.id, kind: suite.keyKind, blob: row.blob, under: kek },
+  };
+}
+
+function suiteOf(algorithm: string): Suite {
+  const suite = (suites as Record<string, Suite>)[algorithm];
+  if (!suite) {
+    throw new ServiceError('internal', 'a stored record names an unknown algorithm', {
+      cause: new Error('unknown algorithm in an authenticated row: written by newer software'),
+    });
+  }
+  return suite;
+}
+
+export function keyNotFound(): ServiceError {
+  return new ServiceError('key/not-found', 'there is no such key');
+}
+
+export function targetOf(key: Key): AuditTarget {
+  return { kind: 'key', id: key.id, name: key.name };
+}

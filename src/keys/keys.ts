@@ -1,0 +1,222 @@
+import { type Caller, maySee, type Principal } from '../access/caller.ts';
+import type { Operation, Operations } from '../access/operations.ts';
+import { type Action, scopes } from '../access/scopes.ts';
+import type { Clock } from '../core/clock.ts';
+import { ServiceError } from '../core/errors.ts';
+import { newId } from '../core/ids.ts';
+import type { Algorithm } from '../crypto/suites.ts';
+import type { Hsm } from '../hsm/hsm.ts';
+import type { KeyState, VersionState } from '../store/schema.ts';
+import { isUniqueViolation, type Store } from '../store/store.ts';
+import { createKeyChanges, decryptingStates } from './change.ts';
+import { type Key, type KeyVersion, type KeyVersionView, type KeyView, keyView, targetOf } from './key.ts';
+import { createKeyListing, type Page, type PageRequest } from './listing.ts';
+import { createLookup } from './lookup.ts';
+import type { SystemKeys } from './system-keys.ts';
+import { createUsage } from './usage.ts';
+import { createVersionMaker } from './versions.ts';
+
+export interface CreateKeyRequest {
+  readonly name: string;
+  readonly algorithm: Algorithm;
+  readonly description: string;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface UpdateKeyRequest {
+  readonly description?: string | undefined;
+  readonly tags?: Readonly<Record<string, string>> | undefined;
+  readonly state?: KeyState | undefined;
+}
+
+/**
+ * Keys and their versions. `key` names one by name or id; a key the caller may not see is `key/not-found`,
+ * exactly as one that does not exist.
+ */
+export interface Keys {
+  /** @throws key/exists, access/denied for a name outside the caller's patterns */
+  create(caller: Caller, request: CreateKeyRequest): Promise<KeyView>;
+  list(caller: Caller, page: PageRequest): Promise<Page<KeyView>>;
+  describe(caller: Caller, key: string): Promise<KeyView>;
+  versions(caller: Caller, key: string, page: PageRequest): Promise<Page<KeyVersionView>>;
+  /** @throws key/conflict when somebody else changed the key at the same time */
+  update(caller: Caller, key: string, request: UpdateKeyRequest): Promise<KeyView>;
+  /** @throws key/not-found, key/conflict */
+  updateVersion(caller: Caller, key: string, ordinal: number, state: VersionState): Promise<KeyVersionView>;
+  /** Makes a new version and encrypts with it from now on; old ones go on decrypting. @throws key/conflict */
+  rotate(caller: Caller, key: string): Promise<KeyView>;
+  /** The way for another capability to use one key: finds it, authorizes, runs `work`, and records it. */
+  use<T>(
+    caller: Caller,
+    action: Action,
+    key: string,
+    work: (key: Key, operation: Operation) => Promise<T>,
+  ): Promise<T>;
+  /** For operations over several keys, inside `operations.run`. @throws key/not-found */
+  find(principal: Principal, key: string): Promise<Key>;
+  /** The version to encrypt with, its use counted. @throws key/disabled, key/version-disabled, key/usage-exhausted */
+  encrypting(key: Key, uses?: number): Promise<KeyVersion>;
+  /** The version to decrypt with; undefined when it is none of this key. @throws key/disabled, key/version-disabled */
+  decrypting(key: Key, versionId: string): Promise<KeyVersion | undefined>;
+  /** Writes last uses; to be called about once a minute. */
+  flush(): Promise<void>;
+  /** Flushes and gives back what is left of reserved uses. */
+  close(): Promise<void>;
+}
+
+export function createKeys({
+  store,
+  hsm,
+  systemKeys,
+  operations,
+  clock,
+  limit = { keys: 20_000, versions: 50_000 },
+  onRotationFailed,
+}: {
+  store: Store;
+  hsm: Hsm;
+  systemKeys: SystemKeys;
+  operations: Operations;
+  clock: Clock;
+  /** Keys and versions kept in memory. */
+  limit?: { keys: number; versions: number };
+  /** Told when a rotation that the usage limit forces did not succeed. */
+  onRotationFailed: (error: unknown) => void;
+}): Keys {
+  const { rows } = systemKeys;
+  const lookup = createLookup({ store, systemKeys, limit });
+  const makeVersion = createVersionMaker({ hsm, systemKeys, clock });
+  const usage = createUsage({
+    store,
+    rows,
+    clock,
+    onRotationDue: (version) => void forceRotation(version).catch(onRotationFailed),
+  });
+  const listing = createKeyListing({ store, rows, usage });
+  const changes = createKeyChanges({ store, hsm, rows, clock, lookup, makeVersion, lastUsed: listing.lastUsed });
+
+  const use: Keys['use'] = (caller, action, ref, work) =>
+    operations.run(caller, action, { kind: 'key', name: ref }, async (operation) => {
+      const key = await lookup.find(caller.principal, ref);
+      operation.target(targetOf(key));
+      return await work(key, operation);
+    });
+
+  /** The usage limit of a version was reached: the service itself rotates, unless it was done already. */
+  async function forceRotation(version: KeyVersion): Promise<void> {
+    await use(serviceCaller(version.namespaceId), 'keys.rotate', version.keyId, async (key, operation) => {
+      if (key.currentVersionId === version.id) await changes.rotate(operation, key);
+    });
+  }
+
+  return {
+    create(caller, request) {
+      const { name } = request;
+      return operations.run(caller, 'keys.create', { kind: 'key', name }, async (operation) => {
+        const { namespaceId } = caller.principal;
+        const id = newId();
+        if (!maySee(caller.principal, { id, name })) {
+          throw new ServiceError('access/denied', 'the name lies outside the keys this token is for');
+        }
+        const version = await makeVersion({ id, namespaceId, algorithm: request.algorithm }, 1);
+        const now = clock.now();
+        const row = await rows.seal('keys', {
+          id,
+          namespace_id: namespaceId,
+          name,
+          algorithm: request.algorithm,
+          purpose: 'encrypt',
+          protection: 'hsm',
+          exportable: 0,
+          state: 'enabled' as const,
+          description: request.description,
+          tags: JSON.stringify(request.tags),
+          current_version_id: version.id,
+          current_ordinal: 1,
+          created_at: now,
+          updated_at: now,
+          revision: 1,
+        });
+        operation.target({ kind: 'key', id, name, version: 1 });
+        return await operation.change(async (tx) => {
+          try {
+            await tx.insertInto('keys').values(row).execute();
+          } catch (error) {
+            if (!isUniqueViolation(error)) throw error;
+            throw new ServiceError('key/exists', 'a key of this name exists');
+          }
+          await version.insert(tx);
+          return keyView(row, undefined);
+        });
+      });
+    },
+
+    list: (caller, page) =>
+      operations.run(caller, 'keys.list', { kind: 'key' }, () => listing.keys(caller.principal, page)),
+    describe: (caller, ref) => use(caller, 'keys.describe', ref, (key) => listing.describe(key.id)),
+    versions: (caller, ref, page) =>
+      use(caller, 'keys.list-versions', ref, (key) => listing.versions(key.id, page)),
+
+    update: (caller, ref, { description, tags, state }) =>
+      use(caller, 'keys.update', ref, (key, operation) =>
+        changes.key(operation, key, {
+          ...(description !== undefined && { description }),
+          ...(tags !== undefined && { tags: JSON.stringify(tags) }),
+          ...(state !== undefined && { state }),
+        }),
+      ),
+
+    updateVersion: (caller, ref, ordinal, state) =>
+      use(caller, 'keys.update', ref, async (key, operation) => {
+        const row = await listing.versionRow(key.id, ordinal);
+        operation.target({ ...targetOf(key), version: ordinal });
+        return await listing.describeVersion(await changes.version(operation, key, row, state));
+      }),
+
+    rotate: (caller, ref) => use(caller, 'keys.rotate', ref, (key, operation) => changes.rotate(operation, key)),
+
+    use,
+    find: lookup.find,
+
+    async encrypting(key, uses = 1) {
+      if (key.state !== 'enabled') throw disabled();
+      const version = await lookup.current(key);
+      if (version.state !== 'enabled') throw versionDisabled();
+      await usage.take(version, uses);
+      usage.touch(version.id);
+      return version;
+    },
+
+    async decrypting(key, versionId) {
+      if (key.state !== 'enabled') throw disabled();
+      const version = await lookup.version(key, versionId);
+      if (version && !decryptingStates.includes(version.state)) throw versionDisabled();
+      if (version) usage.touch(version.id);
+      return version;
+    },
+
+    flush: () => usage.flush(),
+    close: () => usage.close(),
+  };
+}
+
+/** What the service does of its own accord is recorded under its own name. */
+function serviceCaller(namespaceId: string): Caller {
+  const principal: Principal = {
+    kind: 'system',
+    id: 'usage-limit',
+    name: 'usage-limit',
+    namespaceId,
+    scopes: new Set(scopes),
+    keyPatterns: undefined,
+  };
+  return { principal, requestId: newId(), source: undefined, idempotency: undefined };
+}
+
+function disabled(): ServiceError {
+  return new ServiceError('key/disabled', 'the key is disabled');
+}
+
+function versionDisabled(): ServiceError {
+  return new ServiceError('key/version-disabled', 'this version of the key may not be used for this');
+}

@@ -1,0 +1,142 @@
+import { createCache } from '../core/cache.ts';
+import type { Clock } from '../core/clock.ts';
+import { ServiceError } from '../core/errors.ts';
+import type { RowAuthenticator } from '../store/rows.ts';
+import type { KeyUsageRow } from '../store/schema.ts';
+import type { Store } from '../store/store.ts';
+import type { KeyVersion } from './key.ts';
+
+/**
+ * Counts the uses of key versions without a write a use: each process reserves a block durably before it
+ * uses any of it. A crash forfeits the rest of a block, never the other way round.
+ */
+export interface Usage {
+  /**
+   * Takes `uses` of the version's allowance; resolves without waiting while the reserved block lasts.
+   * @throws key/usage-exhausted at the suite's limit (NIST SP 800-38D §8.3)
+   */
+  take(version: KeyVersion, uses: number): Promise<void>;
+  /** Marks a version as used now, in memory. */
+  touch(versionId: string): void;
+  /** When it was last used, as far as this process knows without the store. Milliseconds. */
+  lastUsed(versionId: string): number | undefined;
+  /** Writes the last uses in bulk. */
+  flush(): Promise<void>;
+  /** Gives the rest of every block back and flushes. */
+  close(): Promise<void>;
+}
+
+interface Block {
+  remaining: number;
+}
+
+export const blockUses = 2 ** 20;
+const blocksLimit = 50_000;
+const touchedLimit = 100_000;
+const flushRows = 500;
+
+export function createUsage({
+  store,
+  rows,
+  clock,
+  onRotationDue,
+}: {
+  store: Store;
+  rows: RowAuthenticator;
+  clock: Clock;
+  /** Called when a reservation passes the suite's rotation limit. */
+  onRotationDue: (version: KeyVersion) => void;
+}): Usage {
+  const blocks = createCache<Block>(blocksLimit);
+  let touched = new Map<string, number>();
+
+  /** Adds to the durable count; compare-and-set, so that processes never share a block. */
+  async function reserve(version: KeyVersion, uses: number): Promise<Block> {
+    const { refuseAfterUses, rotateAfterUses } = version.suite;
+    for (let attempt = 0; attempt < 10; attempt += 1) {
+      const row = await usageRow(store, rows, version.id);
+      const reserved = row.reserved + uses;
+      if (reserved >= rotateAfterUses) onRotationDue(version);
+      if (reserved > refuseAfterUses) {
+        throw new ServiceError('key/usage-exhausted', 'this version has encrypted as often as is safe: rotate the key');
+      }
+      if (await writeReserved(store, rows, row, reserved)) return { remaining: uses };
+    }
+    throw new ServiceError('key/conflict', 'the usage count is being changed by others: try again');
+  }
+
+  return {
+    async take(version, uses) {
+      for (;;) {
+        const block = blocks.peek(version.id) ?? (await blocks.get(version.id, () => reserve(version, blockUses)));
+        if (block.remaining >= uses) {
+          block.remaining -= uses;
+          return;
+        }
+        // Whoever comes first drops the spent block; what is left of it is forfeited.
+        if (blocks.peek(version.id) === block) blocks.delete(version.id);
+      }
+    },
+    touch(versionId) {
+      if (touched.size < touchedLimit || touched.has(versionId)) touched.set(versionId, clock.now());
+    },
+    lastUsed: (versionId) => touched.get(versionId),
+    async flush() {
+      const batch = [...touched];
+      touched = new Map();
+      for (let at = 0; at < batch.length; at += flushRows) {
+        await store.transaction(async (tx) => {
+          for (const [versionId, lastUsedAt] of batch.slice(at, at + flushRows)) {
+            await tx
+              .updateTable('key_usage')
+              .set({ last_used_at: lastUsedAt })
+              .where('version_id', '=', versionId)
+              .execute();
+          }
+        });
+      }
+    },
+    async close() {
+      await this.flush();
+      for (const [versionId, block] of blocks.entries()) {
+        const row = await usageRow(store, rows, versionId);
+        await writeReserved(store, rows, row, row.reserved - block.remaining);
+      }
+      blocks.clear();
+    },
+  };
+}
+
+async function usageRow(store: Store, rows: RowAuthenticator, versionId: string): Promise<KeyUsageRow> {
+  const row = await store.db
+    .selectFrom('key_usage')
+    .selectAll()
+    .where('version_id', '=', versionId)
+    .executeTakeFirst();
+  if (!row) {
+    throw new ServiceError('internal', 'a stored record is missing', { cause: new Error('usage row missing') });
+  }
+  await rows.verify('key_usage', row);
+  return row;
+}
+
+async function writeReserved(
+  store: Store,
+  rows: RowAuthenticator,
+  row: KeyUsageRow,
+  reserved: number,
+): Promise<boolean> {
+  const next = await rows.seal('key_usage', {
+    version_id: row.version_id,
+    namespace_id: row.namespace_id,
+    reserved,
+    revision: row.revision + 1,
+  });
+  const result = await store.db
+    .updateTable('key_usage')
+    .set({ reserved: next.reserved, revision: next.revision, mac: next.mac })
+    .where('version_id', '=', row.version_id)
+    .where('revision', '=', row.revision)
+    .executeTakeFirst();
+  return result.numUpdatedRows === 1n;
+}

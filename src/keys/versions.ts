@@ -1,0 +1,70 @@
+import type { Clock } from '../core/clock.ts';
+import { newId } from '../core/ids.ts';
+import { type Algorithm, suites } from '../crypto/suites.ts';
+import type { Hsm } from '../hsm/hsm.ts';
+import type { StoreTransaction } from '../store/store.ts';
+import type { SystemKeys } from './system-keys.ts';
+
+/** A version that exists in the HSM's wrapping and in memory, not yet in the store. */
+export interface NewVersion {
+  readonly id: string;
+  /** Writes the version and its usage count. */
+  insert(tx: StoreTransaction): Promise<void>;
+}
+
+export type MakeVersion = (
+  key: { readonly id: string; readonly namespaceId: string; readonly algorithm: Algorithm },
+  ordinal: number,
+) => Promise<NewVersion>;
+
+/**
+ * Makes versions: generated in the HSM, wrapped under the namespace's KEK, rows authenticated. Nothing is
+ * durable until `insert` commits; a crash before leaves nothing behind, in the token neither.
+ */
+export function createVersionMaker({
+  hsm,
+  systemKeys,
+  clock,
+}: {
+  hsm: Hsm;
+  systemKeys: SystemKeys;
+  clock: Clock;
+}): MakeVersion {
+  const { rows } = systemKeys;
+  return async (key, ordinal) => {
+    const kek = await systemKeys.activeKek(key.namespaceId);
+    const id = newId();
+    const version = await rows.seal('key_versions', {
+      id,
+      namespace_id: key.namespaceId,
+      key_id: key.id,
+      ordinal,
+      algorithm: key.algorithm,
+      usage: 'encrypt',
+      protection: 'hsm',
+      exportable: 0,
+      state: 'enabled',
+      kek_id: kek.id,
+      public_key: null,
+      blob: await hsm.generate(suites[key.algorithm].keyKind, kek),
+      created_at: clock.now(),
+      revision: 1,
+    });
+    const counter = await rows.seal('key_usage', {
+      version_id: id,
+      namespace_id: key.namespaceId,
+      reserved: 0,
+      revision: 1,
+    });
+    return {
+      id,
+      async insert(tx) {
+        await tx.insertInto('key_versions').values(version).execute();
+        await tx
+          .insertInto('key_usage')
+          .values({ ...counter, last_used_at: null })
+          .execute();
+      },
+    };
+  };
+}
