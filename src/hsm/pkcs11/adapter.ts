@@ -1,0 +1,142 @@
+import { isMainThread } from 'node:worker_threads';
+import { concatBytes, lengthPrefixed } from '../../core/bytes.ts';
+import { ServiceError } from '../../core/errors.ts';
+import { publicRandom } from '../../core/ids.ts';
+import { deriveCounterMode } from '../../crypto/kdf.ts';
+import { labels } from '../../crypto/labels.ts';
+import { type Hsm, HsmRejected } from '../hsm.ts';
+import { createTokenKeys } from './keys.ts';
+import { KnownAnswerMismatch, processKnownAnswers } from './known-answers.ts';
+import { nonceBytes, tagBytes } from './packing.ts';
+import {
+  decryptDraft,
+  encryptDraft,
+  macDraft,
+  maxDataBytes,
+  randomDraft,
+  reencryptDraft,
+  requireKind,
+} from './requests.ts';
+import { type HsmLog, moduleEnvironment, type Pkcs11Settings } from './settings.ts';
+import { createSubmissions } from './submissions.ts';
+import { openTokenLink, type TokenLink, unavailable } from './token-link.ts';
+
+const defaultGraceMs = 10_000;
+
+/** C_Initialize and C_Finalize are the process's: a second adapter on it would end the first. */
+let openInThisProcess = false;
+
+/**
+ * Opens the token through a PKCS#11 module: loads, initializes, logs in with the one try a PIN file gets,
+ * and proves by known answers the token and this process's own algorithms. One adapter a process.
+ * @param deps.log told what happens; no secrets, no paths
+ * @throws ServiceError `hsm/unavailable` whose detail tells what to do
+ */
+export async function openPkcs11Hsm(settings: Pkcs11Settings, deps: { log?: HsmLog } = {}): Promise<Hsm> {
+  if (openInThisProcess) throw new ServiceError('internal', 'This process has an HSM open already.');
+  if (!isMainThread) throw new ServiceError('internal', 'The HSM is opened on the main thread.');
+  openInThisProcess = true;
+  try {
+    await proveProcess();
+    // A worker's process.env is a copy, and the module asks getenv: it must be set here.
+    Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
+    return await open(settings, deps.log ?? (() => undefined));
+  } catch (error) {
+    openInThisProcess = false;
+    throw error;
+  }
+}
+
+async function proveProcess(): Promise<void> {
+  try {
+    await processKnownAnswers();
+  } catch (error) {
+    if (!(error instanceof KnownAnswerMismatch)) throw error;
+    throw unavailable(`This runtime failed the known-answer test of ${error.algorithm}; do not use it.`);
+  }
+}
+
+async function open(settings: Pkcs11Settings, log: HsmLog): Promise<Hsm> {
+  const keys = createTokenKeys(() => link, settings.handleLimit);
+  const link: TokenLink = await openTokenLink(settings, log, () => keys.clear());
+  const { submit, admit, queued, drain } = createSubmissions(() => link, keys.cache, settings.maxQueued);
+  let closed: Promise<void> | undefined;
+
+  async function close(graceMs: number): Promise<void> {
+    await drain(graceMs);
+    await link.close();
+    openInThisProcess = false;
+    log('info', 'hsm.closed', {});
+  }
+
+  const hsm: Hsm = {
+    rootId: link.token.rootId,
+    generate: (kind, under) => admit(() => keys.generate(kind, under)),
+    rewrap: (key, to) => admit(() => keys.rewrap(key, to)),
+    encrypt: (key, input) =>
+      attempt(() => {
+        requireKind(key, 'aes-128', 'aes-256');
+        return submit(encryptDraft(input), key);
+      }),
+    decrypt: (key, input) =>
+      attempt(() => {
+        requireKind(key, 'aes-128', 'aes-256');
+        const draft = decryptDraft(input);
+        return draft === undefined ? Promise.reject(new HsmRejected()) : submit(draft, key);
+      }),
+    reencrypt: (from, to) =>
+      attempt(() => {
+        requireKind(from.key, 'aes-128', 'aes-256');
+        requireKind(to.key, 'aes-128', 'aes-256');
+        const draft = reencryptDraft(from.input, to);
+        return draft === undefined ? Promise.reject(new HsmRejected()) : submit(draft, from.key, to.key);
+      }),
+    mac: (key, data) =>
+      attempt(() => {
+        requireKind(key, 'hmac-256');
+        return submit(macDraft(data), key);
+      }),
+    derive: (key, input) => deriveCounterMode((data) => hsm.mac(key, data), input),
+    random: (bytes) => attempt(() => submit(randomDraft(bytes))),
+    async sealSeed(key, purpose, seed) {
+      const nonce = publicRandom(nonceBytes);
+      return concatBytes(nonce, await hsm.encrypt(key, { nonce, aad: seedAad(purpose), data: seed }));
+    },
+    async openSeed(key, purpose, sealed) {
+      const sealedBytes = sealed.length - nonceBytes;
+      if (sealedBytes < tagBytes || sealedBytes > maxDataBytes + tagBytes) throw new HsmRejected();
+      const nonce = sealed.subarray(0, nonceBytes);
+      return hsm.decrypt(key, { nonce, aad: seedAad(purpose), data: sealed.subarray(nonceBytes) });
+    },
+    evict: (keyId) => keys.evict(keyId),
+    probe: () => admit(() => keys.probe()),
+    status: () => ({
+      state: closed === undefined ? link.state() : 'closed',
+      module: settings.module,
+      tokenLabel: settings.tokenLabel,
+      manufacturer: link.token.manufacturer,
+      model: link.token.model,
+      generation: link.generation(),
+      handles: { cached: keys.cache.cached(), limit: settings.handleLimit, misses: keys.cache.misses() },
+      queued: queued(),
+    }),
+    close(graceMs = defaultGraceMs) {
+      closed ??= close(graceMs);
+      return closed;
+    },
+  };
+  return hsm;
+}
+
+function seedAad(purpose: string): Uint8Array {
+  return lengthPrefixed(labels.sealedSeed, purpose);
+}
+
+/** Wrong arguments reject as everything else does, instead of throwing from the call. */
+function attempt(work: () => Promise<Uint8Array>): Promise<Uint8Array> {
+  try {
+    return work();
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}

@@ -1,0 +1,93 @@
+import pkcs11js from 'pkcs11js';
+import { type Cryptoki, type Handle, readOnlySession } from './cryptoki.ts';
+import { findRoot, findSlot, initializeConfiguredModule, loadConfiguredModule, logIn } from './login.ts';
+import { neededMechanisms } from './objects.ts';
+import { moduleEnvironment } from './settings.ts';
+import type { ProvisionSettings, TokenReport } from './token.ts';
+
+const rootAttributes = {
+  token: pkcs11js.CKA_TOKEN,
+  private: pkcs11js.CKA_PRIVATE,
+  sensitive: pkcs11js.CKA_SENSITIVE,
+  alwaysSensitive: pkcs11js.CKA_ALWAYS_SENSITIVE,
+  extractable: pkcs11js.CKA_EXTRACTABLE,
+  neverExtractable: pkcs11js.CKA_NEVER_EXTRACTABLE,
+  local: pkcs11js.CKA_LOCAL,
+  wrap: pkcs11js.CKA_WRAP,
+  unwrap: pkcs11js.CKA_UNWRAP,
+  encrypt: pkcs11js.CKA_ENCRYPT,
+  decrypt: pkcs11js.CKA_DECRYPT,
+  sign: pkcs11js.CKA_SIGN,
+  verify: pkcs11js.CKA_VERIFY,
+  derive: pkcs11js.CKA_DERIVE,
+} as const;
+
+/** Reads from the token what it says about itself and its root; `describeToken` runs this in a child. */
+export function describeHere(settings: ProvisionSettings): TokenReport {
+  Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
+  const cryptoki = loadConfiguredModule(settings.module);
+  initializeConfiguredModule(cryptoki, settings.module);
+  try {
+    const slot = findSlot(cryptoki, settings.tokenLabel);
+    const session = cryptoki.C_OpenSession(slot, readOnlySession);
+    logIn(cryptoki, session, settings.pinFile, () => undefined);
+    const { root, rootId } = findRoot(cryptoki, session);
+    return {
+      module: describeModule(cryptoki),
+      token: describeSlot(cryptoki, slot),
+      mechanisms: describeMechanisms(cryptoki, slot, settings.wrapMechanism),
+      root: { id: rootId, attributes: readAttributes(cryptoki, session, root) },
+    };
+  } finally {
+    cryptoki.C_Finalize();
+  }
+}
+
+function describeModule(cryptoki: Cryptoki): TokenReport['module'] {
+  const info = cryptoki.C_GetInfo();
+  return {
+    manufacturer: info.manufacturerID.trimEnd(),
+    description: info.libraryDescription.trimEnd(),
+    version: versionText(info.libraryVersion),
+    cryptokiVersion: versionText(info.cryptokiVersion),
+  };
+}
+
+function versionText({ major, minor }: pkcs11js.Version): string {
+  return `${major}.${minor}`;
+}
+
+function describeSlot(cryptoki: Cryptoki, slot: Handle): TokenReport['token'] {
+  const info = cryptoki.C_GetTokenInfo(slot);
+  return {
+    label: info.label.trimEnd(),
+    manufacturer: info.manufacturerID.trimEnd(),
+    model: info.model.trimEnd(),
+    serialNumber: info.serialNumber.trimEnd(),
+    pinTriesLow: (info.flags & pkcs11js.CKF_USER_PIN_COUNT_LOW) !== 0,
+    pinLocked: (info.flags & pkcs11js.CKF_USER_PIN_LOCKED) !== 0,
+  };
+}
+
+function describeMechanisms(
+  cryptoki: Cryptoki,
+  slot: Handle,
+  wrapMechanism: number,
+): TokenReport['mechanisms'] {
+  const offered = new Set(cryptoki.C_GetMechanismList(slot));
+  return Object.entries(neededMechanisms(wrapMechanism)).map(([name, number]) => ({
+    name,
+    present: offered.has(number),
+  }));
+}
+
+function readAttributes(cryptoki: Cryptoki, session: Handle, root: Handle): Record<string, boolean | number> {
+  const read: Record<string, boolean | number> = {};
+  for (const [name, type] of Object.entries(rootAttributes)) {
+    const [attribute] = cryptoki.C_GetAttributeValue(session, root, [{ type }]);
+    if (Buffer.isBuffer(attribute?.value)) read[name] = attribute.value[0] === 1;
+  }
+  const [length] = cryptoki.C_GetAttributeValue(session, root, [{ type: pkcs11js.CKA_VALUE_LEN }]);
+  if (Buffer.isBuffer(length?.value)) read['valueBytes'] = Number(length.value.readBigUInt64LE());
+  return read;
+}

@@ -1,0 +1,32 @@
+import { basename } from 'node:path';
+
+/** What differs between PKCS#11 modules. Support for another vendor starts with a row here. */
+export interface ModuleTraits {
+  readonly name: string;
+  /** Whether the root may carry CKA_ALLOWED_MECHANISMS. */
+  readonly rootAllowedMechanisms: boolean;
+  /** Whether an absent token may be initialized by provisioning: only where it is a directory of ours. */
+  readonly initializesTokens: boolean;
+  /** Text for the reserved argument of C_Initialize. */
+  readonly libraryParameters?: string;
+}
+
+const generic: ModuleTraits = { name: 'pkcs11', rootAllowedMechanisms: true, initializesTokens: false };
+
+const known: readonly { readonly file: RegExp; readonly traits: ModuleTraits }[] = [
+  {
+    file: /^libsofthsm2\./,
+    traits: { name: 'softhsm', rootAllowedMechanisms: true, initializesTokens: true },
+  },
+  {
+    // softokn refuses the attribute (CKR_ATTRIBUTE_TYPE_INVALID).
+    file: /^libsoftokn3\./,
+    traits: { name: 'nss-softokn', rootAllowedMechanisms: false, initializesTokens: false },
+  },
+];
+
+/** The traits of a module, told by its file name since some are needed before C_Initialize. */
+export function moduleTraits(modulePath: string): ModuleTraits {
+  const file = basename(modulePath);
+  return known.find((row) => row.file.test(file))?.traits ?? generic;
+}

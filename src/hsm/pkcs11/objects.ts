@@ -1,0 +1,151 @@
+import pkcs11js from 'pkcs11js';
+import type { KeyKind } from '../hsm.ts';
+
+/** CKA_LABEL of the root; its CKA_ID is the 16 bytes of the root's id. */
+export const rootLabel = 'stathera-root';
+
+/** Bytes of a key's value. */
+const keyBytes: Readonly<Record<KeyKind, number>> = {
+  kek: 32,
+  'aes-128': 16,
+  'aes-256': 32,
+  'hmac-256': 32,
+};
+
+/** Length of a key's AES-KWP blob, which authenticates it: whole semiblocks and one for the AIV (RFC 5649 §4.1). */
+export function blobBytes(kind: KeyKind): number {
+  return keyBytes[kind] + 8;
+}
+
+/** Mechanisms the service cannot do without; the wrap mechanism is a setting. */
+export function neededMechanisms(wrapMechanism: number): Readonly<Record<string, number>> {
+  return {
+    CKM_AES_GCM: pkcs11js.CKM_AES_GCM,
+    CKM_AES_KEY_GEN: pkcs11js.CKM_AES_KEY_GEN,
+    CKM_AES_KEY_WRAP_PAD: wrapMechanism,
+    CKM_SHA256_HMAC: pkcs11js.CKM_SHA256_HMAC,
+    CKM_GENERIC_SECRET_KEY_GEN: pkcs11js.CKM_GENERIC_SECRET_KEY_GEN,
+  };
+}
+
+type Usage = 'encrypt' | 'decrypt' | 'sign' | 'verify' | 'wrap' | 'unwrap' | 'derive';
+
+const usageAttributes: Readonly<Record<Usage, number>> = {
+  encrypt: pkcs11js.CKA_ENCRYPT,
+  decrypt: pkcs11js.CKA_DECRYPT,
+  sign: pkcs11js.CKA_SIGN,
+  verify: pkcs11js.CKA_VERIFY,
+  wrap: pkcs11js.CKA_WRAP,
+  unwrap: pkcs11js.CKA_UNWRAP,
+  derive: pkcs11js.CKA_DERIVE,
+};
+
+const usagesOf: Readonly<Record<KeyKind, readonly Usage[]>> = {
+  kek: ['wrap', 'unwrap'],
+  'aes-128': ['encrypt', 'decrypt'],
+  'aes-256': ['encrypt', 'decrypt'],
+  'hmac-256': ['sign'],
+};
+
+/** Every usage is stated: defaults differ between modules, and some are true. */
+function usages(allowed: readonly Usage[]): pkcs11js.Template {
+  return Object.entries(usageAttributes).map(([usage, type]) => ({
+    type,
+    value: allowed.some((name) => name === usage),
+  }));
+}
+
+function sessionSecret(kind: KeyKind): pkcs11js.Template {
+  const keyType = kind === 'hmac-256' ? pkcs11js.CKK_GENERIC_SECRET : pkcs11js.CKK_AES;
+  return [
+    { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_SECRET_KEY },
+    { type: pkcs11js.CKA_KEY_TYPE, value: keyType },
+    { type: pkcs11js.CKA_TOKEN, value: false },
+    { type: pkcs11js.CKA_PRIVATE, value: true },
+    { type: pkcs11js.CKA_SENSITIVE, value: true },
+  ];
+}
+
+/**
+ * A key in use: sensitive, never extractable, with the usages of its kind only. No CKA_VALUE_LEN, which
+ * C_UnwrapKey refuses and SoftHSM does not fill in either; `blobBytes` is what tells the lengths apart.
+ */
+export function inUseTemplate(kind: KeyKind): pkcs11js.Template {
+  return [
+    ...sessionSecret(kind),
+    { type: pkcs11js.CKA_EXTRACTABLE, value: false },
+    ...usages(usagesOf[kind]),
+  ];
+}
+
+/** A key that exists only to be wrapped and destroyed: extractable, with no usage at all. */
+export function transitTemplate(kind: KeyKind): pkcs11js.Template {
+  return [...sessionSecret(kind), { type: pkcs11js.CKA_EXTRACTABLE, value: true }, ...usages([])];
+}
+
+/** As `transitTemplate`, for C_GenerateKey, which needs the length. */
+export function generateTemplate(kind: KeyKind): pkcs11js.Template {
+  return [...transitTemplate(kind), { type: pkcs11js.CKA_VALUE_LEN, value: keyBytes[kind] }];
+}
+
+export function generateMechanism(kind: KeyKind): number {
+  return kind === 'hmac-256' ? pkcs11js.CKM_GENERIC_SECRET_KEY_GEN : pkcs11js.CKM_AES_KEY_GEN;
+}
+
+/** A published test key as a session object, for known-answer tests. */
+export function knownKeyTemplate(
+  keyType: 'aes' | 'generic',
+  value: Uint8Array,
+  allowed: readonly Usage[],
+): pkcs11js.Template {
+  return [
+    { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_SECRET_KEY },
+    {
+      type: pkcs11js.CKA_KEY_TYPE,
+      value: keyType === 'aes' ? pkcs11js.CKK_AES : pkcs11js.CKK_GENERIC_SECRET,
+    },
+    { type: pkcs11js.CKA_TOKEN, value: false },
+    { type: pkcs11js.CKA_PRIVATE, value: true },
+    { type: pkcs11js.CKA_SENSITIVE, value: true },
+    { type: pkcs11js.CKA_EXTRACTABLE, value: true },
+    ...usages(allowed),
+    { type: pkcs11js.CKA_VALUE, value: Buffer.from(value) },
+  ];
+}
+
+/** What finds the root on its token. */
+export function rootSearchTemplate(): pkcs11js.Template {
+  return [
+    { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_SECRET_KEY },
+    { type: pkcs11js.CKA_TOKEN, value: true },
+    { type: pkcs11js.CKA_LABEL, value: rootLabel },
+  ];
+}
+
+/** The root in graphene's form: AES-256, never extractable, wraps and unwraps only. */
+export function rootTemplate(id: Uint8Array, wrapMechanism: number | undefined) {
+  return {
+    label: rootLabel,
+    id: Buffer.from(id),
+    token: true,
+    private: true,
+    sensitive: true,
+    extractable: false,
+    valueLen: 32,
+    wrap: true,
+    unwrap: true,
+    encrypt: false,
+    decrypt: false,
+    sign: false,
+    verify: false,
+    derive: false,
+    ...(wrapMechanism === undefined ? {} : { allowedMechanisms: mechanismList(wrapMechanism) }),
+  };
+}
+
+/** CKA_ALLOWED_MECHANISMS: an array of CK_MECHANISM_TYPE, 8 bytes each, little endian on what we run on. */
+function mechanismList(mechanism: number): Buffer {
+  const list = Buffer.alloc(8);
+  list.writeBigUInt64LE(BigInt(mechanism));
+  return list;
+}

@@ -1,0 +1,74 @@
+import { concatBytes } from '../../core/bytes.ts';
+import type { GcmInput, KeyKind, KeyRef } from '../hsm.ts';
+import { nonceBytes, type Operation, tagBytes } from './packing.ts';
+
+export const maxDataBytes = 65_536;
+export const maxAadBytes = 65_536;
+export const maxMacBytes = 1_048_576;
+
+/** An operation whose keys are not yet resolved; its payload is a copy of the caller's input. */
+export type Draft = Pick<Operation, 'kind' | 'aadBytes' | 'dataBytes' | 'secondAadBytes' | 'payload'>;
+
+/** @throws RangeError when a key is of a kind this operation does not take */
+export function requireKind(key: KeyRef, ...allowed: readonly KeyKind[]): void {
+  if (!allowed.includes(key.kind)) throw new RangeError(`key.kind must be ${allowed.join(' or ')}`);
+}
+
+function requireLength(
+  name: string,
+  length: number,
+  { least = 0, most }: { least?: number; most: number },
+): void {
+  if (!Number.isInteger(length) || length < least || length > most) {
+    throw new RangeError(`${name} must be ${least} to ${most} bytes`);
+  }
+}
+
+function requireNonceAndAad({ nonce, aad }: Omit<GcmInput, 'data'>): void {
+  requireLength('nonce', nonce.length, { least: nonceBytes, most: nonceBytes });
+  requireLength('aad', aad.length, { most: maxAadBytes });
+}
+
+/** @throws RangeError for sizes outside the port's bounds */
+export function encryptDraft(input: GcmInput): Draft {
+  requireNonceAndAad(input);
+  requireLength('data', input.data.length, { most: maxDataBytes });
+  return gcmDraft('encrypt', input);
+}
+
+/** @returns undefined for what is shorter than a tag: no ciphertext of anything */
+export function decryptDraft(input: GcmInput): Draft | undefined {
+  requireNonceAndAad(input);
+  requireLength('data', input.data.length, { most: maxDataBytes + tagBytes });
+  return input.data.length < tagBytes ? undefined : gcmDraft('decrypt', input);
+}
+
+function gcmDraft(kind: 'encrypt' | 'decrypt', { nonce, aad, data }: GcmInput): Draft {
+  const payload = concatBytes(nonce, aad, data);
+  return { kind, aadBytes: aad.length, dataBytes: data.length, secondAadBytes: 0, payload };
+}
+
+/** @returns undefined as `decryptDraft` does */
+export function reencryptDraft(from: GcmInput, to: Omit<GcmInput, 'data'>): Draft | undefined {
+  const old = decryptDraft(from);
+  requireNonceAndAad(to);
+  if (old === undefined) return undefined;
+  const payload = concatBytes(old.payload, to.nonce, to.aad);
+  return { ...old, kind: 'reencrypt', secondAadBytes: to.aad.length, payload };
+}
+
+export function macDraft(data: Uint8Array): Draft {
+  requireLength('data', data.length, { most: maxMacBytes });
+  return {
+    kind: 'mac',
+    aadBytes: 0,
+    dataBytes: data.length,
+    secondAadBytes: 0,
+    payload: Uint8Array.from(data),
+  };
+}
+
+export function randomDraft(bytes: number): Draft {
+  requireLength('random', bytes, { least: 1, most: maxDataBytes });
+  return { kind: 'random', aadBytes: 0, dataBytes: bytes, secondAadBytes: 0, payload: new Uint8Array(0) };
+}

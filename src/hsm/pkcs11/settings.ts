@@ -1,0 +1,42 @@
+import { resolve } from 'node:path';
+
+/** How to reach one token through one PKCS#11 module. */
+export interface Pkcs11Settings {
+  /** Path of the module, a shared library. */
+  readonly module: string;
+  /** CKA label of the token, at most 32 bytes of UTF-8. */
+  readonly tokenLabel: string;
+  /** File holding the user PIN; read in the slow worker alone, one trailing line break is ignored. */
+  readonly pinFile: string;
+  /** SoftHSM's configuration file; becomes SOFTHSM2_CONF of this process. */
+  readonly softhsmConf?: string;
+  /** CKM number of AES-KWP (RFC 5649): 0x210A, or 0x210B for NSS. */
+  readonly wrapMechanism: number;
+  /** Unwrapped keys kept in the token at once (about 8.5 KB each in SoftHSM). */
+  readonly handleLimit: number;
+  /** Operations accepted and not yet answered; more are refused with `service/overloaded`. */
+  readonly maxQueued: number;
+}
+
+export const pkcs11Defaults = {
+  wrapMechanism: 0x210a,
+  handleLimit: 2000,
+  maxQueued: 8192,
+} as const satisfies Partial<Pkcs11Settings>;
+
+/** Notes what happened; fields never hold secrets, PIN file contents or paths. */
+export type HsmLog = (
+  level: 'debug' | 'info' | 'warn' | 'error',
+  event: string,
+  fields: Readonly<Record<string, string | number | boolean>>,
+) => void;
+
+/** The same file for the code as run from TypeScript and from its build: worker entries are named by URL. */
+export function siblingModule(base: string, name: string): URL {
+  return new URL(`./${name}${base.endsWith('.ts') ? '.ts' : '.js'}`, base);
+}
+
+/** The environment a module needs. SoftHSM reads SOFTHSM2_CONF with getenv when it is initialized. */
+export function moduleEnvironment(softhsmConf: string | undefined): Record<string, string> {
+  return softhsmConf === undefined ? {} : { SOFTHSM2_CONF: resolve(softhsmConf) };
+}

@@ -1,0 +1,77 @@
+import { Worker } from 'node:worker_threads';
+import { type HsmLog, siblingModule } from './settings.ts';
+import type { SlowAnswer, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
+
+export interface SlowLane {
+  /** Answered in order. @throws what `failAll` was given, or that the lane ended */
+  call(request: SlowRequest): Promise<SlowAnswer>;
+  /** Rejects every call not yet answered; late answers are dropped. */
+  failAll(error: Error): void;
+  /** Lets the process end although the thread is stuck in a call. */
+  abandon(): void;
+  /** Milliseconds the oldest call has been with the worker, 0 for none. */
+  oldestMs(): number;
+}
+
+interface Waiting {
+  readonly since: number;
+  resolve(answer: SlowAnswer): void;
+  reject(error: Error): void;
+}
+
+/** Starts the slow lane's thread. @param onExit called when it ends, asked to or not */
+export function startSlowLane(
+  settings: SlowSettings,
+  log: HsmLog,
+  onExit: (asked: boolean) => void,
+): SlowLane {
+  const worker = new Worker(siblingModule(import.meta.url, 'slow-worker'), {
+    workerData: settings,
+    execArgv: [],
+  });
+  const waiting = new Map<number, Waiting>();
+  let lastId = 0;
+  let finishing = false;
+  let ended = false;
+
+  worker.on('message', (message: SlowMessage) => {
+    if (message.type === 'event') {
+      log(message.level, message.event, message.fields);
+      return;
+    }
+    const call = waiting.get(message.id);
+    waiting.delete(message.id);
+    call?.resolve(message.answer);
+  });
+  worker.on('error', () => undefined);
+  worker.on('exit', () => {
+    ended = true;
+    failAll(new Error('the slow lane ended'));
+    onExit(finishing);
+  });
+
+  function failAll(error: Error): void {
+    const calls = [...waiting.values()];
+    waiting.clear();
+    for (const call of calls) call.reject(error);
+  }
+
+  return {
+    call(request) {
+      finishing ||= request.type === 'finish';
+      if (ended) return Promise.reject(new Error('the slow lane ended'));
+      lastId += 1;
+      const id = lastId;
+      return new Promise((resolve, reject) => {
+        waiting.set(id, { since: performance.now(), resolve, reject });
+        worker.postMessage({ id, request });
+      });
+    },
+    failAll,
+    abandon: () => worker.unref(),
+    oldestMs() {
+      const [oldest] = waiting.values();
+      return oldest === undefined ? 0 : performance.now() - oldest.since;
+    },
+  };
+}

@@ -1,0 +1,57 @@
+import type { KeyKind } from '../hsm.ts';
+import type { Pkcs11Settings } from './settings.ts';
+
+/** A key in the token: valid within one generation. */
+export interface KeyHandle {
+  readonly generation: number;
+  /** CK_OBJECT_HANDLE, 8 bytes. */
+  readonly handle: Uint8Array;
+}
+
+export type Wrapper = KeyHandle | 'root';
+
+/** What the slow lane's thread does, one at a time, in order. */
+export type SlowRequest =
+  | { readonly type: 'initialize'; readonly generation: number }
+  | { readonly type: 'generate'; readonly kind: KeyKind; readonly under: Wrapper }
+  | { readonly type: 'unwrap'; readonly kind: KeyKind; readonly blob: Uint8Array; readonly under: Wrapper }
+  | {
+      readonly type: 'rewrap';
+      readonly kind: KeyKind;
+      readonly blob: Uint8Array;
+      readonly under: Wrapper;
+      readonly to: Wrapper;
+    }
+  | { readonly type: 'destroy'; readonly keys: readonly KeyHandle[] }
+  | { readonly type: 'probe' }
+  | { readonly type: 'finish' };
+
+export interface TokenDescription {
+  readonly rootId: string;
+  /** CK_SLOT_ID, 8 bytes. */
+  readonly slot: Uint8Array;
+  readonly manufacturer: string;
+  readonly model: string;
+}
+
+export type SlowAnswer =
+  | { readonly outcome: 'token'; readonly token: TokenDescription }
+  | { readonly outcome: 'blob'; readonly blob: Uint8Array }
+  | { readonly outcome: 'handle'; readonly handle: Uint8Array }
+  | { readonly outcome: 'done' }
+  | { readonly outcome: 'rejected' }
+  | { readonly outcome: 'stale' }
+  | { readonly outcome: 'device'; readonly returnValue: number }
+  /** The token cannot be opened as it is; `detail` is public and tells what to do. */
+  | { readonly outcome: 'refused'; readonly detail: string };
+
+export type SlowSettings = Pick<Pkcs11Settings, 'module' | 'tokenLabel' | 'pinFile' | 'wrapMechanism'>;
+
+export type SlowMessage =
+  | { readonly type: 'answer'; readonly id: number; readonly answer: SlowAnswer }
+  | {
+      readonly type: 'event';
+      readonly level: 'info' | 'warn' | 'error';
+      readonly event: string;
+      readonly fields: Readonly<Record<string, string | number | boolean>>;
+    };

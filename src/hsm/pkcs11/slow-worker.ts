@@ -1,0 +1,74 @@
+/**
+ * The slow lane's thread. It owns the module's life in this process: C_Initialize, the one login, the
+ * anchor session that keeps it and holds every key, C_Finalize.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { type Cryptoki, returnValue } from './cryptoki.ts';
+import { KnownAnswerMismatch } from './known-answers.ts';
+import { initializeConfiguredModule, loadConfiguredModule, TokenRefusal } from './login.ts';
+import type { SlowAnswer, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
+import { openSlowSession, type SlowSession } from './slow-session.ts';
+
+const port = parentPort;
+if (port === null) throw new Error('the slow lane runs in a worker thread');
+const settings: SlowSettings = workerData;
+
+let cryptoki: Cryptoki | undefined;
+let initialized = false;
+let session: SlowSession | undefined;
+
+function send(message: SlowMessage): void {
+  port?.postMessage(message);
+}
+
+function finalize(): void {
+  session = undefined;
+  if (!initialized) return;
+  initialized = false;
+  try {
+    // Closes every session of the process and logs out.
+    cryptoki?.C_Finalize();
+  } catch (error) {
+    send({
+      type: 'event',
+      level: 'warn',
+      event: 'hsm.finalize-failed',
+      fields: { returnValue: returnValue(error) ?? 0 },
+    });
+  }
+}
+
+function initialize(generation: number): SlowAnswer {
+  finalize();
+  try {
+    cryptoki ??= loadConfiguredModule(settings.module);
+    initializeConfiguredModule(cryptoki, settings.module);
+    initialized = true;
+    session = openSlowSession(cryptoki, settings, generation, (level, event, fields) => {
+      if (level !== 'debug') send({ type: 'event', level, event, fields });
+    });
+    return { outcome: 'token', token: session.token };
+  } catch (error) {
+    finalize();
+    if (error instanceof TokenRefusal) return { outcome: 'refused', detail: error.message };
+    if (error instanceof KnownAnswerMismatch) {
+      const detail = `The token failed the known-answer test of ${error.algorithm}; it must not be used.`;
+      return { outcome: 'refused', detail };
+    }
+    return { outcome: 'device', returnValue: returnValue(error) ?? 0 };
+  }
+}
+
+function answer(request: SlowRequest): SlowAnswer {
+  if (request.type === 'initialize') return initialize(request.generation);
+  if (request.type === 'finish') {
+    finalize();
+    return { outcome: 'done' };
+  }
+  return session?.answer(request) ?? { outcome: 'device', returnValue: 0 };
+}
+
+port.on('message', ({ id, request }: { id: number; request: SlowRequest }) => {
+  send({ type: 'answer', id, answer: answer(request) });
+  if (request.type === 'finish') port.close();
+});

@@ -1,0 +1,175 @@
+import { wipe } from '../../core/bytes.ts';
+import { ServiceError } from '../../core/errors.ts';
+import { HsmRejected, type KeyRef } from '../hsm.ts';
+import type { QueuedOperation } from './fast-lane.ts';
+import type { HandleCache, HeldKey } from './handles.ts';
+import { type ItemResult, noHandle } from './packing.ts';
+import type { Draft } from './requests.ts';
+import { type TokenLink, unavailable } from './token-link.ts';
+
+/** Bytes of input held for operations in hand; with the count's bound, what the queue can weigh. */
+const maxQueuedBytes = 64 * 1024 * 1024;
+
+/** Admission to the adapter, and the way of a fast operation from its keys to its answer. */
+export interface Submissions {
+  /** Runs a draft under the keys it names, in order. */
+  submit(draft: Draft, ...keys: readonly KeyRef[]): Promise<Uint8Array>;
+  /** Runs other work within the same bounds. */
+  admit<Result>(work: () => Promise<Result>): Promise<Result>;
+  queued(): number;
+  /** Refuses everything from now on; resolves when nothing is in hand or `ms` have passed. */
+  drain(ms: number): Promise<void>;
+}
+
+export function createSubmissions(
+  link: () => Pick<TokenLink, 'enqueue' | 'lost' | 'state'>,
+  cache: HandleCache,
+  maxQueued: number,
+): Submissions {
+  let queued = 0;
+  let queuedBytes = 0;
+  let closing = false;
+  let drained: (() => void) | undefined;
+
+  function refusal(bytes: number): ServiceError | undefined {
+    if (closing) return unavailable('The HSM connection is closed.');
+    if (link().state() !== 'ready') return unavailable();
+    if (queued < maxQueued && queuedBytes + bytes <= maxQueuedBytes) return undefined;
+    return new ServiceError('service/overloaded', 'Too many HSM operations are waiting.', {
+      retryAfterSeconds: 1,
+    });
+  }
+
+  function enter(bytes: number): void {
+    queued += 1;
+    queuedBytes += bytes;
+  }
+
+  function leave(bytes: number): void {
+    queued -= 1;
+    queuedBytes -= bytes;
+    if (queued === 0) drained?.();
+  }
+
+  function start(operation: Submission): void {
+    const { keys } = operation;
+    for (const key of keys) {
+      const held = cache.tryHold(key);
+      if (held === undefined) break;
+      operation.held.push(held);
+    }
+    if (operation.held.length === keys.length) dispatch(operation);
+    else void resolveKeys(operation);
+  }
+
+  async function resolveKeys(operation: Submission): Promise<void> {
+    try {
+      for (const key of operation.keys.slice(operation.held.length)) {
+        operation.held.push(await cache.hold(key));
+      }
+    } catch (error) {
+      operation.onFailure(error instanceof Error ? error : unavailable());
+      return;
+    }
+    dispatch(operation);
+  }
+
+  function dispatch(operation: Submission): void {
+    const [first, second] = operation.held;
+    operation.generation = first?.generation ?? 0;
+    operation.handle = first?.handle ?? noHandle;
+    operation.secondHandle = second?.handle ?? noHandle;
+    // Handles of two generations cannot work together; the older one is out of the cache by now.
+    if (second !== undefined && second.generation !== operation.generation) retry(operation);
+    else link().enqueue(operation);
+  }
+
+  function retry(operation: Submission): void {
+    const held = operation.held.splice(0);
+    for (const key of held) {
+      cache.forget(key);
+      cache.release(key);
+    }
+    operation.attempts += 1;
+    if (operation.attempts > 1) operation.onFailure(link().lost(0));
+    else start(operation);
+  }
+
+  function finish(operation: Submission): void {
+    for (const key of operation.held.splice(0)) cache.release(key);
+    wipe(operation.payload);
+    leave(operation.payload.length);
+  }
+
+  return {
+    submit(draft, ...keys) {
+      const refused = refusal(draft.payload.length);
+      if (refused !== undefined) {
+        wipe(draft.payload);
+        return Promise.reject(refused);
+      }
+      enter(draft.payload.length);
+      return new Promise((resolve, reject) => {
+        const operation: Submission = {
+          ...draft,
+          keys,
+          held: [],
+          attempts: 0,
+          generation: 0,
+          handle: noHandle,
+          secondHandle: noHandle,
+          onResult(result: ItemResult) {
+            if (result.status === 'stale') {
+              retry(operation);
+              return;
+            }
+            finish(operation);
+            if (result.status === 'ok') resolve(result.output);
+            else if (result.status === 'rejected') reject(new HsmRejected());
+            else reject(link().lost(result.returnValue));
+          },
+          onFailure(error: Error) {
+            finish(operation);
+            reject(isTold(error) ? error : unavailable());
+          },
+        };
+        start(operation);
+      });
+    },
+    async admit(work) {
+      const refused = refusal(0);
+      if (refused !== undefined) throw refused;
+      enter(0);
+      try {
+        return await work();
+      } catch (error) {
+        throw isTold(error) ? error : unavailable();
+      } finally {
+        leave(0);
+      }
+    },
+    queued: () => queued,
+    drain(ms) {
+      closing = true;
+      if (queued === 0) return Promise.resolve();
+      return new Promise((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        drained = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    },
+  };
+}
+
+interface Submission extends QueuedOperation {
+  readonly keys: readonly KeyRef[];
+  readonly held: HeldKey[];
+  attempts: number;
+}
+
+/** Errors callers are told as they are; of any other they learn only that the HSM is not available. */
+function isTold(error: unknown): boolean {
+  return error instanceof ServiceError || error instanceof HsmRejected || error instanceof RangeError;
+}

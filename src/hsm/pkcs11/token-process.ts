@@ -1,0 +1,27 @@
+/**
+ * The child process of token administration: C_Initialize and C_Finalize belong to a process, and the
+ * service's own may have the module open. It takes one request and sends one answer.
+ */
+import { once } from 'node:events';
+import { returnValue } from './cryptoki.ts';
+import { describeHere } from './describe.ts';
+import { TokenRefusal } from './login.ts';
+import { provisionHere } from './provision.ts';
+import type { TokenAnswer, TokenRequest } from './token.ts';
+
+function answer(request: TokenRequest): TokenAnswer {
+  try {
+    if (request.type === 'provision') return { type: 'provisioned', token: provisionHere(request.settings) };
+    return { type: 'described', report: describeHere(request.settings) };
+  } catch (error) {
+    if (error instanceof TokenRefusal) return { type: 'refused', detail: error.message };
+    return {
+      type: 'failed',
+      name: error instanceof Error ? error.name : 'unknown',
+      returnValue: returnValue(error) ?? 0,
+    };
+  }
+}
+
+const [request]: TokenRequest[] = await once(process, 'message');
+if (request !== undefined) process.send?.(answer(request), () => process.disconnect());

@@ -1,0 +1,109 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { ServiceError } from '../../core/errors.ts';
+import { type Pkcs11Settings, pkcs11Defaults, siblingModule } from './settings.ts';
+
+export type TokenSettings = Pick<Pkcs11Settings, 'module' | 'tokenLabel' | 'pinFile' | 'softhsmConf'> &
+  Partial<Pick<Pkcs11Settings, 'wrapMechanism'>>;
+export type ProvisionSettings = TokenSettings & Pick<Pkcs11Settings, 'wrapMechanism'>;
+
+export interface ProvisionedToken {
+  readonly rootId: string;
+  /** Whether this call made the root. */
+  readonly created: boolean;
+}
+
+/** What the token says about itself. */
+export interface TokenReport {
+  readonly module: {
+    readonly manufacturer: string;
+    readonly description: string;
+    readonly version: string;
+    readonly cryptokiVersion: string;
+  };
+  readonly token: {
+    readonly label: string;
+    readonly manufacturer: string;
+    readonly model: string;
+    readonly serialNumber: string;
+    readonly pinTriesLow: boolean;
+    readonly pinLocked: boolean;
+  };
+  /** Each mechanism the service needs. */
+  readonly mechanisms: readonly { readonly name: string; readonly present: boolean }[];
+  readonly root: { readonly id: string; readonly attributes: Readonly<Record<string, boolean | number>> };
+}
+
+export type TokenRequest = { readonly type: 'provision' | 'describe'; readonly settings: ProvisionSettings };
+
+export type TokenAnswer =
+  | { readonly type: 'provisioned'; readonly token: ProvisionedToken }
+  | { readonly type: 'described'; readonly report: TokenReport }
+  | { readonly type: 'refused'; readonly detail: string }
+  | { readonly type: 'failed'; readonly name: string; readonly returnValue: number };
+
+const answerWithinMs = 60_000;
+
+/**
+ * Makes sure of the token: its PIN file, SoftHSM's configuration and token (only with `softhsmConf`), the
+ * user PIN and the root. Does nothing when all is there; killed at any point, the next call finishes. Never
+ * initializes a token that has a user PIN, and spends at most one try of the PIN.
+ * @throws ServiceError `hsm/unavailable` whose detail tells what to do
+ */
+export async function provisionToken(settings: TokenSettings): Promise<ProvisionedToken> {
+  const answer = await ask('provision', settings);
+  if (answer.type !== 'provisioned') throw refusal(answer);
+  return answer.token;
+}
+
+/**
+ * Reads module, token, mechanisms and the root's attributes from the token itself. Logs in, with at most
+ * one try of the PIN.
+ * @throws ServiceError `hsm/unavailable` whose detail tells what to do
+ */
+export async function describeToken(settings: TokenSettings): Promise<TokenReport> {
+  const answer = await ask('describe', settings);
+  if (answer.type !== 'described') throw refusal(answer);
+  return answer.report;
+}
+
+function refusal(answer: TokenAnswer): ServiceError {
+  if (answer.type === 'refused') return new ServiceError('hsm/unavailable', answer.detail);
+  const cause =
+    answer.type === 'failed' ? new Error(`${answer.name}: return value ${answer.returnValue}`) : undefined;
+  return new ServiceError(
+    'hsm/unavailable',
+    'The token could not be set up or read. Check the device and the log of its PKCS#11 module.',
+    { cause },
+  );
+}
+
+function ask(type: TokenRequest['type'], settings: TokenSettings): Promise<TokenAnswer> {
+  const request: TokenRequest = { type, settings: { ...pkcs11Defaults, ...settings } };
+  // stderr stays free for the service's log; what goes wrong comes back as the answer.
+  const child = fork(fileURLToPath(siblingModule(import.meta.url, 'token-process')), [], {
+    execArgv: [],
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+  });
+  child.send(request);
+  return answerOf(child);
+}
+
+function answerOf(child: ChildProcess): Promise<TokenAnswer> {
+  return new Promise((resolve) => {
+    let answer: TokenAnswer = {
+      type: 'failed',
+      name: 'the process of token administration ended',
+      returnValue: 0,
+    };
+    const timer = setTimeout(() => child.kill('SIGKILL'), answerWithinMs);
+    child.on('message', (message: TokenAnswer) => {
+      answer = message;
+    });
+    child.on('error', () => undefined);
+    child.on('close', () => {
+      clearTimeout(timer);
+      resolve(answer);
+    });
+  });
+}
