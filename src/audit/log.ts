@@ -1,0 +1,109 @@
+import { mkdir } from 'node:fs/promises';
+import type { AuditLog } from './audit.ts';
+import { nodeFiles } from './files.ts';
+import { encodeEntry, isWriterName, toHex } from './format.ts';
+import { createGroupCommit } from './group-commit.ts';
+import { lockSlot, type SlotLock } from './lock.ts';
+import { createMovedRows, type MovedRows } from './moved.ts';
+import { type AuditLimits, type AuditLogOptions, defaultLimits } from './options.ts';
+import { createOutbox } from './outbox.ts';
+import { readRecords } from './records.ts';
+import { findRecords, recover } from './recover.ts';
+import { createRefusals } from './refusals.ts';
+import { outboxRows, segmentRows } from './registry.ts';
+import { createSegments } from './segments.ts';
+import { createGroupSigner } from './signer.ts';
+import { unavailable } from './unavailable.ts';
+
+/**
+ * Opens the log for writing: takes the writer's slot, recovers what a crash left and moves what waits in the
+ * outbox. The slot stays taken until `close`, or until the process ends in any way.
+ * @throws audit/unavailable when another process has the slot, the directory cannot be used, or the log is
+ *   not whole; the text names the file and says what to do
+ */
+export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> {
+  const { directory, store, writer = 'w1' } = options;
+  if (!isWriterName(writer)) throw new TypeError('a writer is named [a-z0-9][a-z0-9-]{0,31}');
+  // A directory that vanished must not come back empty by itself: it may be a mount that failed.
+  if ((await segmentRows(store.db)).length === 0) {
+    await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+      throw unavailable(`the audit directory ${directory} cannot be created`, error);
+    });
+  }
+  const lock = lockSlot(directory, writer);
+  try {
+    return await openLocked(options, writer, lock);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function openLocked(options: AuditLogOptions, writer: string, lock: SlotLock): Promise<AuditLog> {
+  const { directory, store, clock, mac } = options;
+  const files = options.files ?? nodeFiles;
+  const limits: AuditLimits = { ...defaultLimits, ...options.limits };
+  const log = options.log ?? (() => undefined);
+  const sign = createGroupSigner({ mac, writer, waitMilliseconds: limits.macMilliseconds });
+  const recovered = await recover({ directory, writer, store, files, sign, log });
+  const moved = createMovedRows();
+  await findMoved(options, writer, moved);
+  const segments = createSegments({
+    ...{ directory, writer, files, store, lock, clock, moved },
+    segmentBytes: limits.segmentBytes,
+    start: recovered.start,
+  });
+  if (recovered.start.number === 0) {
+    await segments.prepare(recovered.position).catch((error: unknown) => {
+      throw unavailable(`no audit segment can be created in ${directory}`, error);
+    });
+  }
+  const groups = createGroupCommit({
+    ...{ writer, segments, sign, clock, limits, log, start: recovered.position, onMoved: moved.add },
+  });
+  const outbox = createOutbox({ store, writer, clock, limits, log, moved, groups });
+  const append: AuditLog['append'] = async (entry) => groups.append(encodeEntry(entry));
+  const refusals = createRefusals({ append, clock, limits });
+  await outbox.sweep();
+
+  return {
+    append,
+    change: outbox.change,
+    assertWritable: groups.assertWritable,
+    countRefusal: refusals.count,
+    records: (query) => readRecords({ directory, writer, store, limits, durable: segments.durable }, query),
+    head() {
+      const { sequence, head } = groups.position();
+      return { writer, sequence, head: toHex(head) };
+    },
+    status: groups.status,
+    async close() {
+      refusals.stop();
+      await refusals.flush();
+      await groups.close();
+      await outbox.close();
+      await segments.close(groups.position()).catch(() => {
+        log('warn', 'audit.left-unsealed', { writer });
+      });
+      lock.release();
+    },
+  };
+}
+
+/** Outbox rows whose records reached the log before the last process ended. */
+async function findMoved(
+  { directory, store }: AuditLogOptions,
+  writer: string,
+  moved: MovedRows,
+): Promise<void> {
+  const wanted = new Set<string>();
+  const pageRows = 1000;
+  for (let after = ''; ; ) {
+    const rows = await outboxRows(store.db, { after, limit: pageRows });
+    for (const { id, row } of rows) if (row?.writer === writer) wanted.add(id);
+    const last = rows.at(-1);
+    if (!last) break;
+    after = last.id;
+  }
+  if (wanted.size > 0) moved.add(await findRecords({ directory, writer, store }, wanted));
+}

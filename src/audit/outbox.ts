@@ -1,0 +1,175 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Clock } from '../core/clock.ts';
+import { ServiceError } from '../core/errors.ts';
+import type { Store, StoreTransaction } from '../store/store.ts';
+import type { AuditEntry } from './entry.ts';
+import { encodeEntry } from './format.ts';
+import type { GroupCommit } from './group-commit.ts';
+import type { MovedRows } from './moved.ts';
+import type { AuditLimits, AuditLogger } from './options.ts';
+import { deleteOutbox, insertOutbox, outboxHas, outboxRows } from './registry.ts';
+import { unavailable } from './unavailable.ts';
+
+export interface OutboxOptions {
+  readonly store: Store;
+  readonly writer: string;
+  readonly clock: Clock;
+  readonly limits: AuditLimits;
+  readonly log: AuditLogger;
+  readonly moved: MovedRows;
+  readonly groups: Pick<GroupCommit, 'append' | 'assertWritable'>;
+}
+
+/** Changes whose records commit with them. */
+export interface Outbox {
+  /** See AuditLog.change. */
+  change<T>(entry: AuditEntry, apply: (tx: StoreTransaction) => Promise<T>): Promise<T>;
+  /** Moves the rows that no change is moving. @returns false when some are left for another try, which is made */
+  sweep(): Promise<boolean>;
+  /** Deletes the rows that were moved. */
+  close(): Promise<void>;
+}
+
+const batchRows = 100;
+const deleteMilliseconds = 250;
+const readMilliseconds = [0, 50, 200];
+
+export function createOutbox(options: OutboxOptions): Outbox {
+  const { store, writer, clock, limits, log, moved, groups } = options;
+  /** Changes under way: their rows are theirs to move. */
+  const active = new Set<string>();
+  let sweepTimer: NodeJS.Timeout | undefined;
+  let deleteTimer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  async function change<T>(entry: AuditEntry, apply: (tx: StoreTransaction) => Promise<T>): Promise<T> {
+    groups.assertWritable();
+    if (active.size + moved.size >= limits.queuedRecords) {
+      throw new ServiceError('service/overloaded', 'too many changes wait for the audit log', {
+        retryAfterSeconds: 1,
+      });
+    }
+    const text = encodeEntry(entry);
+    active.add(entry.id);
+    try {
+      const result = await commit(entry, text, apply);
+      // From here on the row is there: a crash, or a failure of the log, leaves it to a sweep.
+      await move(entry.id, text);
+      return result;
+    } finally {
+      active.delete(entry.id);
+    }
+  }
+
+  async function commit<T>(
+    entry: AuditEntry,
+    text: string,
+    apply: (tx: StoreTransaction) => Promise<T>,
+  ): Promise<T> {
+    const done: { result: T }[] = [];
+    const row = { id: entry.id, namespaceId: entry.namespaceId, createdAt: clock.now(), writer, entry: text };
+    try {
+      await store.transaction(async (tx) => {
+        const result = await apply(tx);
+        await insertOutbox(tx, row);
+        done.push({ result });
+      });
+    } catch (error) {
+      // Only a transaction that came as far as its commit may be there all the same.
+      if (done.length === 0 || !(await wasCommitted(entry.id, error))) throw error;
+    }
+    return (done[0] as { result: T }).result;
+  }
+
+  async function wasCommitted(id: string, cause: unknown): Promise<boolean> {
+    for (const wait of readMilliseconds) {
+      if (wait > 0) await sleep(wait);
+      try {
+        return await outboxHas(store, id);
+      } catch {
+        // Asked again below, and by the sweep in the end.
+      }
+    }
+    sweepSoon();
+    const detail = 'whether the change was made is not known yet: look before trying again';
+    throw new ServiceError('store/unavailable', detail, { cause, retryAfterSeconds: 1 });
+  }
+
+  async function move(id: string, text: string): Promise<void> {
+    try {
+      await groups.append(text, id);
+      deleteSoon();
+    } catch (error) {
+      sweepSoon();
+      const detail =
+        'the change was made, but its audit record cannot be written yet: look before trying again';
+      throw unavailable(detail, error);
+    }
+  }
+
+  async function sweep(): Promise<boolean> {
+    const known = moved.track();
+    try {
+      for (let after = ''; ; ) {
+        const rows = await outboxRows(store.db, { after, limit: batchRows });
+        const last = rows.at(-1);
+        if (!last) return true;
+        after = last.id;
+        const left = rows.filter(({ id }) => !active.has(id) && !known.has(id));
+        await moveAll(
+          left.flatMap(({ id, row }) => (row?.writer === writer ? [{ id, text: row.entry }] : [])),
+        );
+      }
+    } catch {
+      sweepSoon();
+      return false;
+    } finally {
+      known.end();
+      deleteSoon();
+    }
+  }
+
+  /** The first alone: while the log is down, one record is all that may be tried. */
+  async function moveAll([first, ...others]: readonly { id: string; text: string }[]): Promise<void> {
+    if (!first) return;
+    await groups.append(first.text, first.id);
+    await Promise.all(others.map(({ id, text }) => groups.append(text, id)));
+  }
+
+  function sweepSoon(): void {
+    if (closed || sweepTimer) return;
+    sweepTimer = setTimeout(() => {
+      sweepTimer = undefined;
+      void sweep();
+    }, limits.retryMilliseconds).unref();
+  }
+
+  function deleteSoon(): void {
+    if (closed || deleteTimer || moved.size === 0) return;
+    deleteTimer = setTimeout(() => {
+      deleteTimer = undefined;
+      void deleteMoved().then(deleteSoon);
+    }, deleteMilliseconds).unref();
+  }
+
+  async function deleteMoved(): Promise<void> {
+    const ids = moved.ids();
+    try {
+      await deleteOutbox(store.db, ids);
+      moved.deleted(ids);
+    } catch {
+      log('warn', 'audit.outbox-kept', { writer, rows: ids.length });
+    }
+  }
+
+  return {
+    change,
+    sweep,
+    async close() {
+      closed = true;
+      clearTimeout(sweepTimer);
+      clearTimeout(deleteTimer);
+      await deleteMoved();
+    },
+  };
+}

@@ -1,0 +1,163 @@
+import type { Kysely, Selectable } from 'kysely';
+import { newId, serviceNamespaceId } from '../core/ids.ts';
+import type { Schema } from '../store/schema.ts';
+import type { Store, StoreTransaction } from '../store/store.ts';
+import type { Start } from './walk.ts';
+
+/** The segment table: which files there must be, and where the sealed ones end. */
+export type SegmentRow = Selectable<Schema['audit_segments']>;
+
+/** @returns the writer's rows (everyone's, without one), by writer and number */
+export async function segmentRows(db: Kysely<Schema>, writer?: string): Promise<SegmentRow[]> {
+  let query = db.selectFrom('audit_segments').selectAll().where('namespace_id', '=', serviceNamespaceId);
+  if (writer !== undefined) query = query.where('writer', '=', writer);
+  const rows = await query.orderBy('writer').orderBy('number').execute();
+  return rows.map(withNumbers);
+}
+
+/** The writer's newest segment with at most this number. */
+export async function segmentRowUpTo(
+  db: Kysely<Schema>,
+  writer: string,
+  number: number,
+): Promise<SegmentRow | undefined> {
+  const row = await db
+    .selectFrom('audit_segments')
+    .selectAll()
+    .where('namespace_id', '=', serviceNamespaceId)
+    .where('writer', '=', writer)
+    .where('number', '<=', number)
+    .orderBy('number', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  return row && withNumbers(row);
+}
+
+/** Some drivers give 64-bit columns as text. */
+function withNumbers(row: SegmentRow): SegmentRow {
+  const optional = (value: number | null) => (value === null ? null : Number(value));
+  return {
+    ...row,
+    number: Number(row.number),
+    first_sequence: Number(row.first_sequence),
+    last_sequence: optional(row.last_sequence),
+    created_at: Number(row.created_at),
+    loss_accepted_at: optional(row.loss_accepted_at),
+  };
+}
+
+export async function insertSegment(
+  tx: StoreTransaction,
+  row: { writer: string; number: number; file: string; start: Start; createdAt: number },
+): Promise<void> {
+  await tx
+    .insertInto('audit_segments')
+    .values({
+      id: newId(),
+      namespace_id: serviceNamespaceId,
+      writer: row.writer,
+      number: row.number,
+      file: row.file,
+      first_sequence: row.start.sequence + 1,
+      first_head: row.start.head,
+      last_sequence: null,
+      last_head: null,
+      created_at: row.createdAt,
+    })
+    .execute();
+}
+
+/** Says where a segment ends; it is never written again. */
+export async function sealSegment(
+  db: Kysely<Schema>,
+  { writer, number, end }: { writer: string; number: number; end: Start },
+): Promise<void> {
+  await db
+    .updateTable('audit_segments')
+    .set({ last_sequence: end.sequence, last_head: end.head })
+    .where('namespace_id', '=', serviceNamespaceId)
+    .where('writer', '=', writer)
+    .where('number', '=', number)
+    .where('last_sequence', 'is', null)
+    .execute();
+}
+
+/** Where the chain stands after a segment, by its row alone: its start when it was never sealed. */
+export function endByRow(row: SegmentRow): Start {
+  if (row.last_sequence === null || row.last_head === null) return startByRow(row);
+  return { sequence: row.last_sequence, head: Buffer.from(row.last_head) };
+}
+
+export function startByRow(row: SegmentRow): Start {
+  return { sequence: row.first_sequence - 1, head: Buffer.from(row.first_head) };
+}
+
+/** An outbox row, whose `entry` column is this as JSON: only the named writer moves it to the log. */
+export interface OutboxRow {
+  readonly writer: string;
+  /** Canonical JSON of the entry. */
+  readonly entry: string;
+}
+
+export async function insertOutbox(
+  tx: StoreTransaction,
+  row: { id: string; namespaceId: string; createdAt: number } & OutboxRow,
+): Promise<void> {
+  await tx
+    .insertInto('audit_outbox')
+    .values({
+      id: row.id,
+      namespace_id: row.namespaceId,
+      entry: JSON.stringify({ writer: row.writer, entry: row.entry }),
+      created_at: row.createdAt,
+    })
+    .execute();
+}
+
+export async function outboxHas(store: Store, id: string): Promise<boolean> {
+  const row = await store.db.selectFrom('audit_outbox').select('id').where('id', '=', id).executeTakeFirst();
+  return row !== undefined;
+}
+
+/** @returns up to `limit` rows after the id `after`, by id; one that is none of ours has no `row` */
+export async function outboxRows(
+  db: Kysely<Schema>,
+  { after = '', limit }: { after?: string; limit: number },
+): Promise<{ id: string; row: OutboxRow | undefined }[]> {
+  const rows = await db
+    .selectFrom('audit_outbox')
+    .select(['id', 'entry'])
+    .where('id', '>', after)
+    .orderBy('id')
+    .limit(limit)
+    .execute();
+  return rows.map(({ id, entry }) => ({ id, row: parseOutbox(entry) }));
+}
+
+function parseOutbox(text: string): OutboxRow | undefined {
+  try {
+    const value = JSON.parse(text) as Partial<OutboxRow> | null;
+    if (typeof value?.writer !== 'string' || typeof value.entry !== 'string') return undefined;
+    return { writer: value.writer, entry: value.entry };
+  } catch {
+    return undefined;
+  }
+}
+
+export async function deleteOutbox(db: Kysely<Schema>, ids: readonly string[]): Promise<void> {
+  const most = 500;
+  for (let at = 0; at < ids.length; at += most) {
+    await db
+      .deleteFrom('audit_outbox')
+      .where('id', 'in', ids.slice(at, at + most))
+      .execute();
+  }
+}
+
+export async function countOutbox(db: Kysely<Schema>): Promise<number> {
+  const row = await db
+    .selectFrom('audit_outbox')
+    .select((build) => build.fn.countAll().as('rows'))
+    .executeTakeFirstOrThrow();
+  return Number(row.rows);
+}
