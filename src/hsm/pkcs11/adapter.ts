@@ -137,6 +137,6 @@ function attempt(work: () => Promise<Uint8Array>): Promise<Uint8Array> {
   try {
     return work();
   } catch (error) {
-    return Promise.reject(error);
+    return Promise.reject(error instanceof Error ? error : new Error(String(error)));
   }
 }

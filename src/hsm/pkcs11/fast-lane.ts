@@ -147,7 +147,7 @@ export function startFastLane(onExit: (asked: boolean) => void): FastLane {
       if (ended) return Promise.resolve({ type: 'failed', returnValue: 0 });
       return new Promise((resolve) => {
         controls.push(resolve);
-        worker.postMessage(request);
+        worker.postMessage(request, []);
       });
     },
     abandon: () => worker.unref(),

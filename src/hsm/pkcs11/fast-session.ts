@@ -22,122 +22,122 @@ const probeCase = gcmCases[1];
  * @throws the module's error or KnownAnswerMismatch
  */
 export function openFastSession(cryptoki: Cryptoki, slot: Handle, generation: number): FastSession {
+  const disposable = openDisposableSession(cryptoki, slot);
+  return {
+    run(batch) {
+      for (const item of readBatch(batch)) {
+        // Random bytes name no key, so no generation either.
+        if (item.kind === 'random' || item.generation === generation) runItem(cryptoki, disposable, item);
+        else item.settle('stale', 0);
+      }
+    },
+    close: () => disposable.close(),
+  };
+}
+
+interface DisposableSession {
+  current(): Handle;
+  /** An operation left active cannot be cancelled in v2.40: the session is what one throws away. */
+  replace(): void;
+  /** True when the device gives the known answer: the input was to blame. */
+  deviceWorks(): boolean;
+  close(): void;
+}
+
+function openDisposableSession(cryptoki: Cryptoki, slot: Handle): DisposableSession {
   // Objects die with the session that made them: the probe's key lives on one that never operates.
   const objectSession = cryptoki.C_OpenSession(slot, readOnlySession);
-  const probeKey = cryptoki.C_CreateObject(
-    objectSession,
-    knownKeyTemplate('aes', probeCase.key, ['encrypt', 'decrypt']),
-  );
+  const template = knownKeyTemplate('aes', probeCase.key, ['encrypt', 'decrypt']);
+  const probeKey = cryptoki.C_CreateObject(objectSession, template);
   let session = cryptoki.C_OpenSession(slot, readOnlySession);
-  gcmAnswer(cryptoki, session, probeKey, probeCase);
+  const probe = (): void => gcmAnswer(cryptoki, session, probeKey, probeCase);
+  probe();
 
-  /** An operation left active cannot be cancelled in v2.40: the session is what one throws away. */
-  function replaceSession(): void {
+  function closeSession(handle: Handle): void {
     try {
-      cryptoki.C_CloseSession(session);
+      cryptoki.C_CloseSession(handle);
     } catch {
-      // It may be what failed; opening the next one tells whether the device works.
+      // It may be what failed. Opening the next, or finalizing the module, settles it.
     }
+  }
+
+  function replace(): void {
+    closeSession(session);
     session = cryptoki.C_OpenSession(slot, readOnlySession);
   }
 
-  /** True when the device gives the known answer: the input was to blame. */
-  function deviceWorks(): boolean {
-    try {
-      gcmAnswer(cryptoki, session, probeKey, probeCase);
-      return true;
-    } catch {
-      // The failed call may have left its operation active on this session.
-    }
-    try {
-      replaceSession();
-      gcmAnswer(cryptoki, session, probeKey, probeCase);
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  function settleFailure(item: BatchItem, error: unknown): void {
-    const code = returnValue(error) ?? 0;
-    const kind = failureKind(error);
-    if (kind === 'device' || !deviceWorks()) item.settle('device', code);
-    else item.settle(kind === 'handle' ? 'stale' : 'rejected', code);
-  }
-
-  function runItem(item: BatchItem): void {
-    if (item.kind !== 'random' && item.generation !== generation) {
-      item.settle('stale', 0);
-      return;
-    }
-    try {
-      item.settle('ok', perform(cryptoki, session, item));
-      return;
-    } catch (error) {
-      item.output.fill(0);
-      // Inputs fail decryption for cause; encryption has none, so that one gets a second session too.
-      if (failureKind(error) !== 'session' && (failureKind(error) !== 'unclear' || opens(item))) {
-        settleFailure(item, error);
-        return;
-      }
-    }
-    try {
-      replaceSession();
-      item.settle('ok', perform(cryptoki, session, item));
-    } catch (error) {
-      item.output.fill(0);
-      settleFailure(item, error);
-    }
-  }
-
   return {
-    run(batch) {
-      for (const item of readBatch(batch)) runItem(item);
+    current: () => session,
+    replace,
+    deviceWorks() {
+      // The failed call may have left its operation active on this session: a second one decides.
+      return succeeds(probe) || succeeds(() => [replace(), probe()]);
     },
     close() {
-      for (const handle of [session, objectSession]) {
-        try {
-          cryptoki.C_CloseSession(handle);
-        } catch {
-          // Finalizing the module, which follows, closes what is left.
-        }
-      }
+      closeSession(session);
+      closeSession(objectSession);
     },
   };
 }
 
-function opens(item: BatchItem): boolean {
-  return item.kind === 'decrypt' || item.kind === 'reencrypt';
+function succeeds(work: () => unknown): boolean {
+  try {
+    work();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function runItem(cryptoki: Cryptoki, session: DisposableSession, item: BatchItem): void {
+  try {
+    item.settle('ok', perform(cryptoki, session.current(), item));
+  } catch (error) {
+    item.output.fill(0);
+    if (deservesAnotherSession(item, error)) runItemAgain(cryptoki, session, item);
+    else settleFailure(session, item, error);
+  }
+}
+
+/** Decryption fails for cause; encryption has none, so an unclear failure of it is tried again as well. */
+function deservesAnotherSession(item: BatchItem, error: unknown): boolean {
+  const kind = failureKind(error);
+  const opens = item.kind === 'decrypt' || item.kind === 'reencrypt';
+  return kind === 'session' || (kind === 'unclear' && !opens);
+}
+
+function runItemAgain(cryptoki: Cryptoki, session: DisposableSession, item: BatchItem): void {
+  try {
+    session.replace();
+    item.settle('ok', perform(cryptoki, session.current(), item));
+  } catch (error) {
+    item.output.fill(0);
+    settleFailure(session, item, error);
+  }
+}
+
+function settleFailure(session: DisposableSession, item: BatchItem, error: unknown): void {
+  const code = returnValue(error) ?? 0;
+  const kind = failureKind(error);
+  if (kind === 'device' || !session.deviceWorks()) item.settle('device', code);
+  else item.settle(kind === 'handle' ? 'stale' : 'rejected', code);
 }
 
 /** Runs one item. @returns output bytes. @throws the module's error */
 function perform(cryptoki: Cryptoki, session: Handle, item: BatchItem): number {
-  switch (item.kind) {
-    case 'encrypt':
-      return encrypt(cryptoki, session, item.handle, item.nonce, item.aad, item.data, item.output);
-    case 'decrypt':
-      return decrypt(cryptoki, session, item, item.output);
-    case 'reencrypt':
-      return reencrypt(cryptoki, session, item);
-    case 'mac':
-      cryptoki.C_SignInit(session, hmacMechanism, item.handle);
-      return cryptoki.C_Sign(session, item.data, item.output).length;
-    case 'random':
-      return cryptoki.C_GenerateRandom(session, item.output).length;
-  }
+  if (item.kind === 'encrypt') return encrypt(cryptoki, session, item);
+  if (item.kind === 'decrypt') return decrypt(cryptoki, session, item, item.output);
+  if (item.kind === 'reencrypt') return reencrypt(cryptoki, session, item);
+  if (item.kind === 'random') return cryptoki.C_GenerateRandom(session, item.output).length;
+  cryptoki.C_SignInit(session, hmacMechanism, item.handle);
+  return cryptoki.C_Sign(session, item.data, item.output).length;
 }
 
-function encrypt(
-  cryptoki: Cryptoki,
-  session: Handle,
-  key: Handle,
-  nonce: Buffer,
-  aad: Buffer,
-  data: Buffer,
-  output: Buffer,
-): number {
-  cryptoki.C_EncryptInit(session, gcmMechanism(nonce, aad), key);
-  return cryptoki.C_Encrypt(session, data, output).length;
+type Encryption = Pick<BatchItem, 'handle' | 'nonce' | 'aad' | 'data' | 'output'>;
+
+function encrypt(cryptoki: Cryptoki, session: Handle, item: Encryption): number {
+  cryptoki.C_EncryptInit(session, gcmMechanism(item.nonce, item.aad), item.handle);
+  return cryptoki.C_Encrypt(session, item.data, item.output).length;
 }
 
 function decrypt(cryptoki: Cryptoki, session: Handle, item: BatchItem, output: Buffer): number {
@@ -148,9 +148,9 @@ function decrypt(cryptoki: Cryptoki, session: Handle, item: BatchItem, output: B
 function reencrypt(cryptoki: Cryptoki, session: Handle, item: BatchItem): number {
   const scratch = Buffer.alloc(item.data.length);
   try {
-    const plaintext = scratch.subarray(0, decrypt(cryptoki, session, item, scratch));
-    const { secondHandle, secondNonce, secondAad, output } = item;
-    return encrypt(cryptoki, session, secondHandle, secondNonce, secondAad, plaintext, output);
+    const data = scratch.subarray(0, decrypt(cryptoki, session, item, scratch));
+    const { secondHandle: handle, secondNonce: nonce, secondAad: aad, output } = item;
+    return encrypt(cryptoki, session, { handle, nonce, aad, data, output });
   } finally {
     wipe(scratch);
   }

@@ -67,9 +67,14 @@ export function createHandleCache(
   async function fetch(key: KeyRef): Promise<HeldKey> {
     const startedIn = epoch;
     misses += 1;
-    const unwrapped = await unwrap(key);
-    if (startedIn !== epoch) throw new Error('the token was re-initialized');
-    return insert(key, unwrapped);
+    try {
+      const unwrapped = await unwrap(key);
+      if (startedIn !== epoch) throw new Error('the token was re-initialized');
+      return insert(key, unwrapped);
+    } finally {
+      // Here and not in a continuation: whoever asks next must not find a miss that is over.
+      if (startedIn === epoch) pending.delete(key.id);
+    }
   }
 
   function tryHold(key: KeyRef): HeldKey | undefined {
@@ -90,11 +95,6 @@ export function createHandleCache(
       if (miss === undefined) {
         miss = fetch(key);
         pending.set(key.id, miss);
-        const settled = miss;
-        const done = (): void => {
-          if (pending.get(key.id) === settled) pending.delete(key.id);
-        };
-        miss.then(done, done);
       }
       const held = await miss;
       if (!held.evicted) {
@@ -109,7 +109,13 @@ export function createHandleCache(
     held.references -= 1;
     if (held.references > 0 || !held.evicted) return;
     if (draining.delete(held)) destroy(held);
-    for (const freed of held.onFreed.splice(0)) freed();
+    for (const resolve of held.onFreed.splice(0)) resolve();
+  }
+
+  function freed(held: HeldKey): Promise<void> {
+    return new Promise((resolve) => {
+      held.onFreed.push(resolve);
+    });
   }
 
   return {
@@ -122,7 +128,7 @@ export function createHandleCache(
       const cached = entries.get(keyId);
       if (cached !== undefined) remove(cached);
       const held = [...draining].filter((entry) => entry.keyId === keyId);
-      await Promise.all(held.map((entry) => new Promise<void>((resolve) => entry.onFreed.push(resolve))));
+      await Promise.all(held.map(freed));
     },
     forget(held) {
       if (entries.get(held.keyId) !== held) return;

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, opendirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import graphene from 'graphene-pk11';
+import * as graphene from 'graphene-pk11';
 import { idBytes, idFromBytes, newId } from '../../core/ids.ts';
 import { returnValue, slotsWithLabel } from './cryptoki.ts';
 import { createDurably, fsyncDirectory, fsyncFile, writeDurably } from './durable-file.ts';

@@ -64,7 +64,7 @@ export function startSlowLane(
       const id = lastId;
       return new Promise((resolve, reject) => {
         waiting.set(id, { since: performance.now(), resolve, reject });
-        worker.postMessage({ id, request });
+        worker.postMessage({ id, request }, []);
       });
     },
     failAll,

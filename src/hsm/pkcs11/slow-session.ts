@@ -1,51 +1,29 @@
-import pkcs11js from 'pkcs11js';
-import { equalBytes } from '../../core/bytes.ts';
 import { type Cryptoki, failureKind, type Handle, readOnlySession, returnValue } from './cryptoki.ts';
-import { tokenKnownAnswers, wrapAnswer, wrapAnswerKey } from './known-answers.ts';
+import { tokenKnownAnswers } from './known-answers.ts';
 import { findRoot, findSlot, logIn } from './login.ts';
 import { generateMechanism, generateTemplate, inUseTemplate, transitTemplate } from './objects.ts';
 import type { HsmLog } from './settings.ts';
-import type {
-  KeyHandle,
-  SlowAnswer,
-  SlowRequest,
-  SlowSettings,
-  TokenDescription,
-  Wrapper,
-} from './slow-protocol.ts';
+import type { SlowAnswer, SlowRequest, SlowSettings, TokenDescription, Wrapper } from './slow-protocol.ts';
+import { createWrapping, type Wrapping } from './wrapping.ts';
 
 type KeyRequest = Exclude<SlowRequest, { type: 'initialize' | 'finish' }>;
+type RequestOf<Type extends KeyRequest['type']> = Extract<KeyRequest, { type: Type }>;
 
 /** The slow lane's use of one initialized, logged-in token. */
 export interface SlowSession {
   readonly token: TokenDescription;
-  /** @throws nothing: every failure is an answer */
+  /** Never throws: every failure is an answer. */
   answer(request: KeyRequest): SlowAnswer;
 }
 
-/** A blob of any key of ours: at most 32 bytes and one semiblock of AES-KWP; generous. */
-const maxBlobBytes = 256;
-
-/** A step failed; `by` is the wrapping key it used, whose handle may be what is wrong. */
-class StepFailure extends Error {
-  readonly by: Wrapper | undefined;
-
-  constructor(cause: unknown, by: Wrapper | undefined) {
-    super('a PKCS#11 call failed', { cause });
-    this.by = by;
-  }
+/** One logged-in token in one generation. */
+interface Token {
+  readonly cryptoki: Cryptoki;
+  readonly session: Handle;
+  readonly root: Handle;
+  readonly generation: number;
+  readonly wrapping: Wrapping;
 }
-
-function step<Result>(by: Wrapper | undefined, call: () => Result): Result {
-  try {
-    return call();
-  } catch (error) {
-    throw new StepFailure(error, by);
-  }
-}
-
-/** A handle of an older generation: its number may name another key by now. */
-class StaleHandle extends Error {}
 
 /**
  * Opens the anchor session (closing the last session would log out; keys live and die with this one), logs
@@ -58,102 +36,15 @@ export function openSlowSession(
   generation: number,
   log: HsmLog,
 ): SlowSession {
+  const { wrapMechanism } = settings;
   const slot = findSlot(cryptoki, settings.tokenLabel);
   const info = cryptoki.C_GetTokenInfo(slot);
   const session = cryptoki.C_OpenSession(slot, readOnlySession);
   logIn(cryptoki, session, settings.pinFile, log);
-  tokenKnownAnswers(cryptoki, session, settings.wrapMechanism);
+  tokenKnownAnswers(cryptoki, session, wrapMechanism);
   const { root, rootId } = findRoot(cryptoki, session);
-  const mechanism = { mechanism: settings.wrapMechanism };
-
-  function wrap(by: Handle, key: Handle): Buffer {
-    return cryptoki.C_WrapKey(session, mechanism, by, key, Buffer.alloc(maxBlobBytes));
-  }
-  function unwrap(by: Handle, blob: Uint8Array, template: pkcs11js.Template): Handle {
-    return cryptoki.C_UnwrapKey(session, mechanism, by, Buffer.from(blob), template);
-  }
-
-  const probeKek = wrapAnswerKey(cryptoki, session);
-  const rootProbe = wrap(root, probeKek);
-
-  function probeRoot(): void {
-    // AES-KWP is deterministic: the root, if it is the same and works, wraps to the same bytes.
-    if (!equalBytes(wrap(root, probeKek), rootProbe)) throw new Error('the root gave another answer');
-    cryptoki.C_DestroyObject(session, unwrap(root, rootProbe, transitTemplate('hmac-256')));
-  }
-
-  function proves(by: Wrapper | undefined): boolean {
-    try {
-      wrapAnswer(cryptoki, session, probeKek, settings.wrapMechanism);
-      if (by === 'root') probeRoot();
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  function resolve(wrapper: Wrapper): Handle {
-    if (wrapper === 'root') return root;
-    if (wrapper.generation !== generation) throw new StaleHandle();
-    return Buffer.from(wrapper.handle);
-  }
-
-  function destroy(key: KeyHandle): void {
-    if (key.generation !== generation) return;
-    try {
-      cryptoki.C_DestroyObject(session, Buffer.from(key.handle));
-    } catch (error) {
-      // An object that is gone already is what was asked for; the others must not be left for its sake.
-      if (failureKind(error) !== 'handle') throw error;
-    }
-  }
-
-  function withTransit<Result>(key: Handle, use: (key: Handle) => Result): Result {
-    try {
-      return use(key);
-    } finally {
-      step(undefined, () => cryptoki.C_DestroyObject(session, key));
-    }
-  }
-
-  function perform(request: KeyRequest): SlowAnswer {
-    switch (request.type) {
-      case 'generate': {
-        const by = resolve(request.under);
-        const template = generateTemplate(request.kind);
-        const how = { mechanism: generateMechanism(request.kind) };
-        const made = step(undefined, () => cryptoki.C_GenerateKey(session, how, template));
-        const blob = withTransit(made, (key) => step(request.under, () => wrap(by, key)));
-        return { outcome: 'blob', blob: new Uint8Array(blob) };
-      }
-      case 'unwrap': {
-        const by = resolve(request.under);
-        const handle = step(request.under, () => unwrap(by, request.blob, inUseTemplate(request.kind)));
-        return { outcome: 'handle', handle: new Uint8Array(handle) };
-      }
-      case 'rewrap': {
-        const [by, to] = [resolve(request.under), resolve(request.to)];
-        const old = step(request.under, () => unwrap(by, request.blob, transitTemplate(request.kind)));
-        const blob = withTransit(old, (key) => step(request.to, () => wrap(to, key)));
-        return { outcome: 'blob', blob: new Uint8Array(blob) };
-      }
-      case 'destroy':
-        for (const key of request.keys) destroy(key);
-        return { outcome: 'done' };
-      case 'probe':
-        step('root', probeRoot);
-        return { outcome: 'done' };
-    }
-  }
-
-  function failureAnswer(failure: StepFailure, probing: boolean): SlowAnswer {
-    const { cause, by } = failure;
-    const kind = failureKind(cause);
-    const deviceFails = probing || kind === 'device' || kind === 'session' || !proves(by);
-    if (deviceFails) return { outcome: 'device', returnValue: returnValue(cause) ?? 0 };
-    return { outcome: kind === 'handle' ? 'stale' : 'rejected' };
-  }
-
+  const wrapping = createWrapping(cryptoki, session, { root, wrapMechanism });
+  const token = { cryptoki, session, root, generation, wrapping };
   return {
     token: {
       rootId,
@@ -161,14 +52,96 @@ export function openSlowSession(
       manufacturer: info.manufacturerID.trimEnd(),
       model: info.model.trimEnd(),
     },
-    answer(request) {
-      try {
-        return perform(request);
-      } catch (error) {
-        if (error instanceof StaleHandle) return { outcome: 'stale' };
-        if (error instanceof StepFailure) return failureAnswer(error, request.type === 'probe');
-        return { outcome: 'device', returnValue: returnValue(error) ?? 0 };
-      }
-    },
+    answer: (request) => answer(token, request),
   };
+}
+
+/** A step failed; `by` is the wrapping key it used, whose handle may be what is wrong. */
+class StepFailure extends Error {
+  readonly by: Wrapper | undefined;
+
+  constructor(cause: unknown, by: Wrapper | undefined) {
+    super('a PKCS#11 call failed', { cause });
+    this.by = by;
+  }
+}
+
+/** A handle of an older generation: its number may name another key by now. */
+class StaleHandle extends Error {}
+
+function step<Result>(by: Wrapper | undefined, call: () => Result): Result {
+  try {
+    return call();
+  } catch (error) {
+    throw new StepFailure(error, by);
+  }
+}
+
+function answer(token: Token, request: KeyRequest): SlowAnswer {
+  try {
+    return perform(token, request);
+  } catch (error) {
+    if (error instanceof StaleHandle) return { outcome: 'stale' };
+    if (error instanceof StepFailure) return failureAnswer(token, error, request.type === 'probe');
+    return { outcome: 'device', returnValue: returnValue(error) ?? 0 };
+  }
+}
+
+function perform(token: Token, request: KeyRequest): SlowAnswer {
+  if (request.type === 'generate') return generate(token, request);
+  if (request.type === 'unwrap') return unwrap(token, request);
+  if (request.type === 'rewrap') return rewrap(token, request);
+  if (request.type === 'probe') step('root', () => token.wrapping.probeRoot());
+  else destroy(token, request);
+  return { outcome: 'done' };
+}
+
+function resolve(token: Token, wrapper: Wrapper): Handle {
+  if (wrapper === 'root') return token.root;
+  if (wrapper.generation !== token.generation) throw new StaleHandle();
+  return Buffer.from(wrapper.handle);
+}
+
+/** Wraps a key that exists for this only, and destroys it. */
+function wrapTransit(token: Token, key: Handle, { by, under }: { by: Handle; under: Wrapper }): SlowAnswer {
+  try {
+    const blob = step(under, () => token.wrapping.wrap(by, key));
+    return { outcome: 'blob', blob: new Uint8Array(blob) };
+  } finally {
+    token.wrapping.destroy(key);
+  }
+}
+
+function generate(token: Token, { kind, under }: RequestOf<'generate'>): SlowAnswer {
+  const { cryptoki, session } = token;
+  const by = resolve(token, under);
+  const mechanism = { mechanism: generateMechanism(kind) };
+  const key = step(undefined, () => cryptoki.C_GenerateKey(session, mechanism, generateTemplate(kind)));
+  return wrapTransit(token, key, { by, under });
+}
+
+function unwrap(token: Token, { kind, blob, under }: RequestOf<'unwrap'>): SlowAnswer {
+  const by = resolve(token, under);
+  const handle = step(under, () => token.wrapping.unwrap(by, blob, inUseTemplate(kind)));
+  return { outcome: 'handle', handle: new Uint8Array(handle) };
+}
+
+function rewrap(token: Token, { kind, blob, under, to }: RequestOf<'rewrap'>): SlowAnswer {
+  const [old, by] = [resolve(token, under), resolve(token, to)];
+  const key = step(under, () => token.wrapping.unwrap(old, blob, transitTemplate(kind)));
+  return wrapTransit(token, key, { by, under: to });
+}
+
+function destroy(token: Token, { keys }: RequestOf<'destroy'>): void {
+  for (const { generation, handle } of keys) {
+    if (generation === token.generation) token.wrapping.destroy(Buffer.from(handle));
+  }
+}
+
+function failureAnswer(token: Token, { cause, by }: StepFailure, probing: boolean): SlowAnswer {
+  const kind = failureKind(cause);
+  if (probing || kind === 'device' || kind === 'session' || !token.wrapping.works(by)) {
+    return { outcome: 'device', returnValue: returnValue(cause) ?? 0 };
+  }
+  return { outcome: kind === 'handle' ? 'stale' : 'rejected' };
 }

@@ -11,7 +11,7 @@ import { openSlowSession, type SlowSession } from './slow-session.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('the slow lane runs in a worker thread');
-const settings: SlowSettings = workerData;
+const settings = workerData as SlowSettings;
 
 let cryptoki: Cryptoki | undefined;
 let initialized = false;

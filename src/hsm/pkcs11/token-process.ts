@@ -23,5 +23,5 @@ function answer(request: TokenRequest): TokenAnswer {
   }
 }
 
-const [request]: TokenRequest[] = await once(process, 'message');
+const [request] = (await once(process, 'message')) as TokenRequest[];
 if (request !== undefined) process.send?.(answer(request), () => process.disconnect());
