@@ -1,7 +1,7 @@
 import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Store } from '../store/store.ts';
-import type { AuditFiles } from './files.ts';
+import type { AuditFiles, SegmentFile } from './files.ts';
 import { type Commit, lineLimitBytes, newline, parseLine, parseSegmentFile, segmentFile } from './format.ts';
 import { linesForward } from './lines.ts';
 import type { AuditLogger } from './options.ts';
@@ -45,7 +45,12 @@ export async function recover(
   const start = { number: last.number, bytes: walk.committedBytes };
   if (last.last_sequence !== null) return { position: walk.committed, start };
   const file = await files.open(path);
-  await cutTail(options, path, walk, (bytes) => file.truncate(bytes));
+  try {
+    await cutTail(options, path, walk, file);
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    throw error;
+  }
   const { committedBytes: bytes, between } = walk;
   const current = { file, path, number: last.number, firstSequence: last.first_sequence, bytes, between };
   return { position: walk.committed, start: { ...start, current } };
@@ -123,19 +128,14 @@ async function checkMac({ sign, log }: RecoverOptions, path: string, signed: Com
   else if (expected !== signed.mac) throw altered(path, `the MAC over record ${signed.sequence} is wrong`);
 }
 
-async function cutTail(
-  { log }: RecoverOptions,
-  path: string,
-  walk: Walk,
-  truncate: (bytes: number) => Promise<void>,
-): Promise<void> {
+async function cutTail({ log }: RecoverOptions, path: string, walk: Walk, file: SegmentFile): Promise<void> {
   const { size } = await stat(path);
   const tailBytes = size - walk.committedBytes;
   if (tailBytes === 0) return;
   if (tailBytes > 2 * lineLimitBytes || holdsGroup(await readTail(path, walk.committedBytes, tailBytes))) {
     throw altered(path, `a group after record ${walk.committed.sequence} does not match the chain`);
   }
-  await truncate(walk.committedBytes);
+  await file.truncate(walk.committedBytes);
   log('warn', 'audit.torn-tail', { file: path, bytes: tailBytes, lastSequence: walk.committed.sequence });
 }
 

@@ -71,6 +71,11 @@ export function createSegments(options: SegmentsOptions): Segments {
   /** A write was begun and not accepted. */
   let doubtful = false;
 
+  /** Never without a record: the next segment's chain covers this one's header through its records. */
+  function isFull(segment: CurrentSegment, position: Position): boolean {
+    return segment.bytes >= segmentBytes && position.sequence >= segment.firstSequence;
+  }
+
   /** True when the current segment can be written on. */
   async function repair(segment: CurrentSegment): Promise<boolean> {
     const cut = await segment.file.truncate(segment.bytes).then(
@@ -143,7 +148,7 @@ export function createSegments(options: SegmentsOptions): Segments {
   return {
     async prepare(position) {
       const usable = current !== undefined && (!doubtful || (await repair(current)));
-      if (!usable || (current && current.bytes >= segmentBytes)) await begin(position);
+      if (!usable || (current && isFull(current, position))) await begin(position);
     },
     between: () => current?.between ?? noLine,
     async writeGroup(bytes) {
