@@ -1,0 +1,101 @@
+import type { Caller } from '../access/caller.ts';
+import { authorize, type Operation, outcomeOf } from '../access/operations.ts';
+import type { Action } from '../access/scopes.ts';
+import type { AuditItem, AuditTarget } from '../audit/entry.ts';
+import type { ServiceError } from '../core/errors.ts';
+import type {
+  DataKey,
+  DataKeysRequest,
+  DecryptRequest,
+  EncryptRequest,
+  Note,
+  Opened,
+  RewrapRequest,
+  Sealed,
+  Work,
+} from './work.ts';
+
+export type BatchItem =
+  | { readonly operation: 'encrypt'; readonly request: EncryptRequest }
+  | { readonly operation: 'decrypt'; readonly request: DecryptRequest }
+  | { readonly operation: 'rewrap'; readonly request: RewrapRequest }
+  | { readonly operation: 'data-keys'; readonly request: DataKeysRequest }
+  | { readonly operation: 'random'; readonly request: { readonly bytes: number } }
+  /** An item that could not be understood: it is answered and recorded as refused. */
+  | { readonly operation: 'invalid'; readonly error: ServiceError };
+
+export type BatchResult =
+  | { readonly operation: 'encrypt' | 'rewrap'; readonly value: Sealed }
+  | { readonly operation: 'decrypt'; readonly value: Opened }
+  | { readonly operation: 'data-keys'; readonly value: readonly DataKey[] }
+  | { readonly operation: 'random'; readonly value: Uint8Array }
+  | { readonly operation: 'failed'; readonly error: unknown };
+
+/** Items under way at once: enough to fill the HSM's batches, few enough to leave room for other callers. */
+const concurrentItems = 128;
+
+/** Runs the items in order of arrival, several at a time; results and record in the items' order. */
+export async function runBatch({
+  caller,
+  items,
+  work,
+  operation,
+}: {
+  caller: Caller;
+  items: readonly BatchItem[];
+  work: Work;
+  operation: Operation;
+}): Promise<BatchResult[]> {
+  const results = new Array<BatchResult>(items.length);
+  const records = new Array<AuditItem>(items.length);
+  let next = 0;
+
+  async function worker(): Promise<void> {
+    for (let index = next++; index < items.length; index = next++) {
+      const item = items[index];
+      if (!item) continue;
+      let target: AuditTarget | undefined;
+      const action = actionOf(item);
+      const record = (outcome: ReturnType<typeof outcomeOf>): AuditItem => ({
+        action,
+        ...(target && { target }),
+        ...outcome,
+      });
+      try {
+        results[index] = await perform(item, caller, work, (found) => {
+          target = found;
+        });
+        records[index] = record({ outcome: 'allowed' });
+      } catch (error) {
+        results[index] = { operation: 'failed', error };
+        records[index] = record(outcomeOf(error));
+      }
+    }
+  }
+
+  await Promise.all(Array.from({ length: Math.min(concurrentItems, items.length) }, worker));
+  operation.items(records);
+  return results;
+}
+
+function actionOf(item: BatchItem): Action {
+  return item.operation === 'invalid' ? 'envelope.batch' : `envelope.${item.operation}`;
+}
+
+async function perform(item: BatchItem, caller: Caller, work: Work, note: Note): Promise<BatchResult> {
+  if (item.operation === 'invalid') throw item.error;
+  authorize(caller, actionOf(item));
+  const { principal } = caller;
+  switch (item.operation) {
+    case 'encrypt':
+      return { operation: 'encrypt', value: await work.encrypt(principal, item.request, note) };
+    case 'rewrap':
+      return { operation: 'rewrap', value: await work.rewrap(principal, item.request, note) };
+    case 'decrypt':
+      return { operation: 'decrypt', value: await work.decrypt(principal, item.request, note) };
+    case 'data-keys':
+      return { operation: 'data-keys', value: await work.dataKeys(principal, item.request, note) };
+    case 'random':
+      return { operation: 'random', value: await work.random(item.request.bytes) };
+  }
+}

@@ -1,0 +1,99 @@
+import { concatBytes, equalBytes, wipe } from '../core/bytes.ts';
+import { ServiceError } from '../core/errors.ts';
+import { idBytes, publicRandom } from '../core/ids.ts';
+import { type Hsm, HsmRejected } from '../hsm/hsm.ts';
+import type { KeyVersion } from '../keys/key.ts';
+import {
+  additionalData,
+  type CiphertextKind,
+  type Context,
+  commitmentBytes,
+  encodeHeader,
+  type ParsedCiphertext,
+} from './format.ts';
+
+/** Seals and opens single messages under a key version in the HSM: no keys are looked up, nothing audited. */
+export interface Messages {
+  /** @param plaintext 0–4,096 bytes; neither changed nor kept */
+  seal(version: KeyVersion, message: Message): Promise<Uint8Array>;
+  /** @returns the plaintext, for the caller to wipe. @throws envelope/decryption-failed */
+  open(version: KeyVersion, parsed: ParsedCiphertext, context: Context): Promise<Uint8Array>;
+  /** Opens and seals anew under the same message id. @throws envelope/decryption-failed */
+  reseal(
+    from: { readonly version: KeyVersion; readonly parsed: ParsedCiphertext; readonly context: Context },
+    to: { readonly version: KeyVersion; readonly context: Context },
+  ): Promise<Uint8Array>;
+}
+
+export interface Message {
+  readonly kind: CiphertextKind;
+  readonly plaintext: Uint8Array;
+  readonly context: Context;
+  /** 16 bytes; made when absent. */
+  readonly messageId?: Uint8Array;
+}
+
+const zeros = new Uint8Array(commitmentBytes);
+
+/** Every failure to decrypt looks like this one: tampered, truncated, foreign, unknown or hidden key, context. */
+export function decryptionFailed(): ServiceError {
+  return new ServiceError('envelope/decryption-failed', 'the ciphertext cannot be decrypted with this key and context');
+}
+
+export function createMessages(hsm: Hsm): Messages {
+  const messages: Messages = {
+    async seal(version, { kind, plaintext, context, messageId = publicRandom(16) }) {
+      const { suite } = version;
+      const nonce = publicRandom(suite.nonceBytes);
+      const header = encodeHeader({
+        suite,
+        kind,
+        keyId: idBytes(version.keyId),
+        versionId: idBytes(version.id),
+        messageId,
+        nonce,
+      });
+      const aad = additionalData(header, idBytes(version.namespaceId), context);
+      const data = concatBytes(zeros, plaintext);
+      try {
+        return concatBytes(header, await hsm.encrypt(version.ref, { nonce, aad, data }));
+      } finally {
+        wipe(data);
+      }
+    },
+
+    async open(version, parsed, context) {
+      if (parsed.suite.number !== version.suite.number) throw decryptionFailed();
+      const header = encodeHeader(parsed);
+      const aad = additionalData(header, idBytes(version.namespaceId), context);
+      const data = await hsm
+        .decrypt(version.ref, { nonce: parsed.nonce, aad, data: parsed.sealed })
+        .catch(rejectedAlike);
+      if (!equalBytes(data.subarray(0, commitmentBytes), zeros)) {
+        wipe(data);
+        throw decryptionFailed();
+      }
+      return data.subarray(commitmentBytes);
+    },
+
+    async reseal(from, to) {
+      const plaintext = await messages.open(from.version, from.parsed, from.context);
+      try {
+        return await messages.seal(to.version, {
+          kind: from.parsed.kind,
+          plaintext,
+          context: to.context,
+          messageId: from.parsed.messageId,
+        });
+      } finally {
+        wipe(plaintext);
+      }
+    },
+  };
+  return messages;
+}
+
+function rejectedAlike(error: unknown): never {
+  throw error instanceof HsmRejected ? decryptionFailed() : error;
+}
+

@@ -1,0 +1,91 @@
+import { z } from 'zod';
+import { base64Bytes, base64Text, contextSchema, keyRefSchema } from '../http/validation.ts';
+import { overheadBytes } from './format.ts';
+
+/** What one encrypt or decrypt takes in the HSM. */
+export const plaintextLimitBytes = 4096;
+
+const context = contextSchema.optional().transform((pairs) => pairs ?? {});
+const plaintext = base64Bytes({ max: plaintextLimitBytes });
+/** Foreign formats may be longer: they are refused as undecryptable, not as invalid. */
+const ciphertext = base64Bytes({ max: plaintextLimitBytes + overheadBytes + 4096 });
+const count = z.int().min(1).max(100).optional().transform((value) => value ?? 1);
+const dataKeyBytes = z.int().min(16).max(64).optional().transform((value) => value ?? 32);
+const flag = z.boolean().optional().transform((value) => value ?? false);
+const randomBytes = z.int().min(1).max(65_536);
+
+export const keyParams = z.strictObject({ key: keyRefSchema });
+
+export const encryptBody = z.strictObject({ plaintext, context });
+export const decryptBody = z.strictObject({ ciphertext, context });
+export const rewrapBody = z.strictObject({
+  ciphertext,
+  context,
+  toKey: keyRefSchema.optional(),
+  toContext: contextSchema.optional(),
+});
+export const dataKeysBody = z.strictObject({ count, bytes: dataKeyBytes, context, plaintext: flag });
+export const randomBody = z.strictObject({ bytes: randomBytes });
+
+const keyVersion = z.int().min(1);
+const keyId = z.string();
+export const sealedAnswer = z.object({ ciphertext: base64Text, keyId, keyVersion });
+export const openedAnswer = z.object({ plaintext: base64Text, keyId, keyVersion });
+export const dataKeysAnswer = z.object({
+  items: z.array(z.object({ plaintext: base64Text.optional(), wrapped: base64Text, keyVersion })),
+});
+export const randomAnswer = z.object({ bytes: base64Text });
+
+const id = z.string().max(64).optional();
+const key = keyRefSchema;
+
+/** One item of a batch; each is checked alone, so that a bad one fails alone. */
+export const batchItem = z.discriminatedUnion('operation', [
+  z.strictObject({ id, operation: z.literal('encrypt'), key, plaintext, context }),
+  z.strictObject({ id, operation: z.literal('decrypt'), key: key.optional(), ciphertext, context }),
+  z.strictObject({
+    id,
+    operation: z.literal('rewrap'),
+    key,
+    ciphertext,
+    context,
+    toKey: key.optional(),
+    toContext: contextSchema.optional(),
+  }),
+  z.strictObject({
+    id,
+    operation: z.literal('data-keys'),
+    key,
+    count,
+    bytes: dataKeyBytes,
+    context,
+    plaintext: flag,
+  }),
+  z.strictObject({ id, operation: z.literal('random'), bytes: randomBytes }),
+]);
+
+const { $schema: _, ...batchItemJson } = z.toJSONSchema(batchItem, { io: 'input', unrepresentable: 'any' });
+
+export const batchBody = z.strictObject({
+  operations: z.array(z.unknown().meta(batchItemJson)).min(1).max(1000),
+});
+
+const problem = z.looseObject({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string(),
+  code: z.string(),
+});
+
+export const batchAnswer = z.object({
+  results: z.array(
+    z.union([
+      z.object({ id, status: z.literal(200), ...sealedAnswer.shape }),
+      z.object({ id, status: z.literal(200), ...openedAnswer.shape }),
+      z.object({ id, status: z.literal(200), ...dataKeysAnswer.shape }),
+      z.object({ id, status: z.literal(200), ...randomAnswer.shape }),
+      z.object({ id, status: z.int().min(400), problem }),
+    ]),
+  ),
+});

@@ -1,0 +1,162 @@
+import type { Principal } from '../access/caller.ts';
+import type { AuditTarget } from '../audit/entry.ts';
+import { wipe } from '../core/bytes.ts';
+import { isServiceError } from '../core/errors.ts';
+import { idFromBytes } from '../core/ids.ts';
+import type { Hsm } from '../hsm/hsm.ts';
+import { type Key, targetOf } from '../keys/key.ts';
+import type { Keys } from '../keys/keys.ts';
+import { type Context, type ParsedCiphertext, parseCiphertext } from './format.ts';
+import { createMessages, decryptionFailed } from './messages.ts';
+
+export interface EncryptRequest {
+  readonly key: string;
+  /** 0–4,096 bytes. */
+  readonly plaintext: Uint8Array;
+  readonly context: Context;
+}
+
+export interface DecryptRequest {
+  /** Where the caller names the key, the ciphertext must be that key's. */
+  readonly key?: string | undefined;
+  readonly ciphertext: Uint8Array;
+  readonly context: Context;
+}
+
+export interface RewrapRequest {
+  readonly key: string;
+  readonly ciphertext: Uint8Array;
+  readonly context: Context;
+  /** Default: the same key. */
+  readonly toKey?: string | undefined;
+  /** Default: the same context; `{}` clears it. */
+  readonly toContext?: Context | undefined;
+}
+
+export interface DataKeysRequest {
+  readonly key: string;
+  /** 1–100 */
+  readonly count: number;
+  /** 16–64 */
+  readonly bytes: number;
+  readonly context: Context;
+  /** Gives the keys in clear besides wrapped. */
+  readonly plaintext: boolean;
+}
+
+export interface Sealed {
+  readonly ciphertext: Uint8Array;
+  readonly keyId: string;
+  readonly keyVersion: number;
+}
+
+export interface Opened {
+  /** For whoever receives it to wipe. */
+  readonly plaintext: Uint8Array;
+  readonly keyId: string;
+  readonly keyVersion: number;
+}
+
+export interface DataKey {
+  readonly plaintext?: Uint8Array;
+  readonly wrapped: Uint8Array;
+  readonly keyVersion: number;
+}
+
+/** Names in the audit record what was found. */
+export type Note = (target: AuditTarget) => void;
+
+/**
+ * What single operations and batch items have in common: a principal that was authorized, one request, and
+ * where to note what was found. Recording is up to whoever calls.
+ */
+export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
+  const messages = createMessages(hsm);
+
+  /** The key of a ciphertext and whatever hides it: all failures before cryptography look alike. */
+  async function keyOf(
+    principal: Principal,
+    request: { key?: string | undefined; ciphertext: Uint8Array },
+    note: Note,
+  ): Promise<{ key: Key; parsed: ParsedCiphertext }> {
+    const parsed = parseCiphertext(request.ciphertext);
+    if (!parsed) throw decryptionFailed();
+    const key = await keys.find(principal, idText(parsed.keyId)).catch(hiddenAlike);
+    if (request.key !== undefined && request.key !== key.name && request.key !== key.id) throw decryptionFailed();
+    note(targetOf(key));
+    return { key, parsed };
+  }
+
+  async function openable(principal: Principal, request: DecryptRequest, note: Note) {
+    const { key, parsed } = await keyOf(principal, request, note);
+    const version = await keys.decrypting(key, idText(parsed.versionId));
+    if (!version) throw decryptionFailed();
+    note({ ...targetOf(key), version: version.ordinal });
+    return { key, parsed, version };
+  }
+
+  return {
+    async encrypt(principal: Principal, request: EncryptRequest, note: Note): Promise<Sealed> {
+      const key = await keys.find(principal, request.key);
+      note(targetOf(key));
+      const version = await keys.encrypting(key);
+      note({ ...targetOf(key), version: version.ordinal });
+      const { plaintext, context } = request;
+      const ciphertext = await messages.seal(version, { kind: 'message', plaintext, context });
+      return { ciphertext, keyId: key.id, keyVersion: version.ordinal };
+    },
+
+    async decrypt(principal: Principal, request: DecryptRequest, note: Note): Promise<Opened> {
+      const { key, parsed, version } = await openable(principal, request, note);
+      const plaintext = await messages.open(version, parsed, request.context);
+      return { plaintext, keyId: key.id, keyVersion: version.ordinal };
+    },
+
+    async rewrap(principal: Principal, request: RewrapRequest, note: Note): Promise<Sealed> {
+      const { key, parsed, version } = await openable(principal, request, note);
+      const toKey = request.toKey === undefined ? key : await keys.find(principal, request.toKey);
+      const to = { version: await keys.encrypting(toKey), context: request.toContext ?? request.context };
+      const ciphertext = await messages.reseal({ version, parsed, context: request.context }, to);
+      note({ ...targetOf(toKey), version: to.version.ordinal });
+      return { ciphertext, keyId: toKey.id, keyVersion: to.version.ordinal };
+    },
+
+    async dataKeys(principal: Principal, request: DataKeysRequest, note: Note): Promise<DataKey[]> {
+      const { count, bytes, context } = request;
+      const key = await keys.find(principal, request.key);
+      note(targetOf(key));
+      const version = await keys.encrypting(key, count);
+      note({ ...targetOf(key), version: version.ordinal });
+      return await Promise.all(
+        Array.from({ length: count }, async (): Promise<DataKey> => {
+          const plaintext = await hsm.random(bytes);
+          let kept = false;
+          try {
+            const wrapped = await messages.seal(version, { kind: 'data-key', plaintext, context });
+            kept = request.plaintext;
+            return { ...(kept && { plaintext }), wrapped, keyVersion: version.ordinal };
+          } finally {
+            if (!kept) wipe(plaintext);
+          }
+        }),
+      );
+    },
+
+    /** @param bytes 1–65,536 */
+    random: (bytes: number): Promise<Uint8Array> => hsm.random(bytes),
+  };
+}
+
+export type Work = ReturnType<typeof createWork>;
+
+function idText(bytes: Uint8Array): string {
+  try {
+    return idFromBytes(bytes);
+  } catch {
+    throw decryptionFailed();
+  }
+}
+
+function hiddenAlike(error: unknown): never {
+  throw isServiceError(error, 'key/not-found') ? decryptionFailed() : error;
+}
