@@ -1,0 +1,29 @@
+import type { Config } from './config.ts';
+import type { Clock } from './core/clock.ts';
+import type { Hsm } from './hsm/hsm.ts';
+import type { Store } from './store/store.ts';
+
+export type Note = (level: 'debug' | 'info' | 'warn' | 'error', event: string, fields: object) => void;
+
+/** What the service runs on. main.ts names the real ones; tests of faults wrap them. */
+export interface Adapters {
+  readonly clock: Clock;
+  openHsm(settings: Config['hsm'], note: Note): Promise<Hsm>;
+  /** Makes sure of the token and its root. */
+  provisionToken(settings: Config['hsm']): Promise<{ readonly rootId: string; readonly created: boolean }>;
+  describeToken(settings: Config['hsm']): Promise<TokenDescription>;
+  openStore(settings: { file: string; readonly?: boolean }): Store;
+}
+
+export interface TokenDescription {
+  readonly module: { readonly manufacturer: string; readonly description: string; readonly version: string };
+  readonly token: {
+    readonly label: string;
+    readonly manufacturer: string;
+    readonly model: string;
+    readonly pinTriesLow: boolean;
+    readonly pinLocked: boolean;
+  };
+  readonly mechanisms: readonly { readonly name: string; readonly present: boolean }[];
+  readonly root: { readonly id: string; readonly attributes: Readonly<Record<string, boolean | number>> };
+}

@@ -1,0 +1,21 @@
+import { accessRoutes } from './access/routes.ts';
+import { auditRoutes } from './audit/routes.ts';
+import { envelopeRoutes } from './envelope/routes.ts';
+import type { AnyRoute } from './http/route.ts';
+import { keyRoutes } from './keys/routes.ts';
+
+type Capabilities = Parameters<typeof accessRoutes>[0] &
+  Parameters<typeof auditRoutes>[0] & {
+    readonly keys: Parameters<typeof keyRoutes>[0];
+    readonly envelopes: Parameters<typeof envelopeRoutes>[0];
+  };
+
+/** Every capability's routes, in the order the documentation shows them. */
+export function allRoutes(capabilities: Capabilities): AnyRoute[] {
+  return [
+    ...keyRoutes(capabilities.keys),
+    ...envelopeRoutes(capabilities.envelopes),
+    ...accessRoutes(capabilities),
+    ...auditRoutes(capabilities),
+  ];
+}

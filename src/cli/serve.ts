@@ -1,0 +1,52 @@
+import type { Command } from 'commander';
+import { pino } from 'pino';
+import { readConfig } from '../config.ts';
+import { bootstrapTokenFile } from '../initialize.ts';
+import { startService } from '../service.ts';
+import type { Surroundings } from './program.ts';
+
+export function addServeCommand(program: Command, { environment, adapters }: Surroundings): void {
+  program
+    .command('serve')
+    .description('run the service until SIGTERM or SIGINT')
+    .action(async () => {
+      const config = readConfig(environment);
+      // stdout is for people and scripts that wait for the address; logs go to stderr.
+      const log = pino({ level: config.logLevel, base: { pid: process.pid } }, pino.destination({ dest: 2, sync: false, minLength: 0 }));
+      const service = await startService(config, adapters, log);
+      console.log(`stathera listening on ${service.listener.url}`);
+      console.log(firstCalls(service.listener.url, bootstrapTokenFile(config)));
+      await untilStopped();
+      log.info('stopping: requests in progress are finished');
+      await service.close();
+      log.info('stopped');
+      log.flush();
+    });
+}
+
+/** The first SIGTERM or SIGINT stops in order, the second at once. */
+function untilStopped(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(signal, () => {
+        resolve();
+        process.once(signal, () => process.exit(1));
+      });
+    }
+  });
+}
+
+function firstCalls(url: string, tokenFile: string): string {
+  return `
+First calls to paste (the interface is described at ${url}/docs):
+
+  export STATHERA_URL=${url} STATHERA_TOKEN_FILE=${tokenFile}
+  call() { curl -sS -H "Authorization: Bearer $(cat "$STATHERA_TOKEN_FILE")" -H 'Content-Type: application/json' "$@"; echo; }
+
+  call $STATHERA_URL/v1/keys -d '{"name":"payments"}'
+  call $STATHERA_URL/v1/keys/payments/encrypt -d '{"plaintext":"aGVsbG8=","context":{"table":"users","row":"42"}}'
+  call $STATHERA_URL/v1/decrypt -d '{"ciphertext":"…","context":{"table":"users","row":"42"}}'
+  call $STATHERA_URL/v1/keys/payments/rotate -d '{}'
+  call $STATHERA_URL/v1/audit/records?limit=5
+`;
+}

@@ -1,0 +1,170 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
+import { z } from 'zod';
+
+/**
+ * Every setting: an environment variable, its default and its bounds. docs/configuration.md shows the same
+ * table, and a test holds the two together.
+ */
+const whole = (text: string, min: number, max: number) =>
+  z
+    .string()
+    .default(text)
+    .refine((value) => /^\d{1,12}$/.test(value) && Number(value) >= min && Number(value) <= max, {
+      error: `must be a whole number from ${min} to ${max}`,
+    })
+    .transform(Number);
+
+const flag = z
+  .enum(['0', '1'], { error: 'must be 0 or 1' })
+  .default('0')
+  .transform((value) => value === '1');
+
+const mechanism = z
+  .string()
+  .default('0x210A')
+  .refine((value) => /^0x[0-9a-fA-F]{1,8}$/.test(value), { error: 'must be a CKM number such as 0x210A' })
+  .transform(Number);
+
+const file = z.string().min(1).optional();
+
+export const settings = {
+  STATHERA_LISTEN: z
+    .string()
+    .default('127.0.0.1:8300')
+    .refine((value) => parseListen(value) !== undefined, { error: 'must be HOST:PORT, an IPv6 host in brackets' })
+    .describe('Address and port of the interface; port 0 takes any free one'),
+  STATHERA_DATA_DIR: z.string().min(1).default('./data').describe('Directory of everything the service keeps'),
+  STATHERA_DATABASE_URL: z
+    .string()
+    .regex(/^sqlite:.+/, { error: 'must be sqlite:PATH' })
+    .optional()
+    .describe('Database; default `sqlite:` and `stathera.db` in the data directory'),
+  STATHERA_PKCS11_MODULE: file.describe('PKCS#11 module; default SoftHSM where the system has it'),
+  STATHERA_PKCS11_TOKEN_LABEL: z.string().min(1).max(32).default('stathera').describe('Label of the token'),
+  STATHERA_PKCS11_PIN_FILE: file.describe('File with the user PIN; default `hsm/pin` in the data directory'),
+  STATHERA_PKCS11_WRAP_MECHANISM: mechanism.describe('CKM number of AES-KWP (RFC 5649)'),
+  STATHERA_HSM_HANDLES: whole('2000', 16, 100_000).describe('Unwrapped keys held in the token at once'),
+  STATHERA_HSM_QUEUE: whole('8192', 64, 1_000_000).describe('Operations waiting for the HSM at most'),
+  STATHERA_TLS_CERT_FILE: file.describe('PEM certificate chain; with the key file the listener speaks TLS 1.3'),
+  STATHERA_TLS_KEY_FILE: file.describe('PEM private key'),
+  STATHERA_ALLOW_CLEARTEXT: flag.describe('1 lets a listener that is not loopback go without TLS'),
+  STATHERA_LOG_LEVEL: z
+    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .default('info')
+    .describe('Lowest level logged to stderr'),
+  STATHERA_REGION: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/)
+    .default('local')
+    .describe('Region of namespaces made here'),
+  STATHERA_MAX_CONNECTIONS: whole('2000', 1, 1_000_000).describe('Open connections at most'),
+  STATHERA_MAX_CONCURRENT: whole('1000', 1, 100_000).describe('Requests at work at most; more are answered 503'),
+  STATHERA_SHUTDOWN_SECONDS: whole('15', 0, 600).describe('How long requests in progress may take at shutdown'),
+} as const;
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+export interface Config {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly dataDir: string;
+  readonly databaseFile: string;
+  readonly hsm: {
+    readonly module: string;
+    readonly tokenLabel: string;
+    readonly pinFile: string;
+    readonly wrapMechanism: number;
+    readonly handleLimit: number;
+    readonly maxQueued: number;
+    /** SoftHSM's private configuration; absent for other modules. */
+    readonly softhsmConf?: string;
+  };
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+  readonly allowCleartext: boolean;
+  readonly logLevel: string;
+  readonly region: string;
+  readonly maxConnections: number;
+  readonly maxConcurrent: number;
+  readonly shutdownMs: number;
+}
+
+/** A setting that cannot be used; its text names the variable and what it must be, never the value. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'ConfigError';
+  }
+}
+
+/** @throws ConfigError naming every variable that is wrong or unknown */
+export function readConfig(environment: Environment): Config {
+  const given = Object.fromEntries(
+    Object.entries(environment).filter(([name, value]) => isSetting(name) && value !== undefined && value !== ''),
+  );
+  const parsed = z.strictObject(settings).safeParse(given);
+  if (!parsed.success) {
+    throw new ConfigError(
+      parsed.error.issues
+        .map((issue) =>
+          issue.code === 'unrecognized_keys'
+            ? `${issue.keys.join(', ')}: no such setting`
+            : `${issue.path.join('.')}: ${issue.message}`,
+        )
+        .join('\n'),
+    );
+  }
+  const values = parsed.data;
+  if ((values.STATHERA_TLS_CERT_FILE === undefined) !== (values.STATHERA_TLS_KEY_FILE === undefined)) {
+    throw new ConfigError('STATHERA_TLS_CERT_FILE and STATHERA_TLS_KEY_FILE belong together: set both or none');
+  }
+  const dataDir = resolve(values.STATHERA_DATA_DIR);
+  const module = values.STATHERA_PKCS11_MODULE ?? findSoftHsm();
+  const { STATHERA_TLS_CERT_FILE: certFile, STATHERA_TLS_KEY_FILE: keyFile } = values;
+  return {
+    listen: parseListen(values.STATHERA_LISTEN) ?? { host: '127.0.0.1', port: 8300 },
+    dataDir,
+    databaseFile: values.STATHERA_DATABASE_URL?.slice('sqlite:'.length) ?? join(dataDir, 'stathera.db'),
+    hsm: {
+      module,
+      tokenLabel: values.STATHERA_PKCS11_TOKEN_LABEL,
+      pinFile: values.STATHERA_PKCS11_PIN_FILE ?? join(dataDir, 'hsm', 'pin'),
+      wrapMechanism: values.STATHERA_PKCS11_WRAP_MECHANISM,
+      handleLimit: values.STATHERA_HSM_HANDLES,
+      maxQueued: values.STATHERA_HSM_QUEUE,
+      ...(/^libsofthsm2\./.test(basename(module)) && { softhsmConf: join(dataDir, 'hsm', 'softhsm2.conf') }),
+    },
+    tls: certFile !== undefined && keyFile !== undefined ? { certFile, keyFile } : undefined,
+    allowCleartext: values.STATHERA_ALLOW_CLEARTEXT,
+    logLevel: values.STATHERA_LOG_LEVEL,
+    region: values.STATHERA_REGION,
+    maxConnections: values.STATHERA_MAX_CONNECTIONS,
+    maxConcurrent: values.STATHERA_MAX_CONCURRENT,
+    shutdownMs: values.STATHERA_SHUTDOWN_SECONDS * 1000,
+  };
+}
+
+/** Variables of the tests and of the command line's client are not settings of the service. */
+function isSetting(name: string): boolean {
+  return name.startsWith('STATHERA_') && !/^STATHERA_(?:TEST_|URL$|TOKEN_FILE$)/.test(name);
+}
+
+function parseListen(text: string): { host: string; port: number } | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  return host === undefined || port > 65_535 ? undefined : { host, port };
+}
+
+/** SoftHSM's module where distributions and Homebrew put it. */
+function findSoftHsm(): string {
+  const name = 'softhsm/libsofthsm2.so';
+  const roots = ['/usr/lib', '/usr/local/lib', '/opt/homebrew/lib', '/usr/lib64', '/usr/lib/pkcs11'];
+  const multiarch = existsSync('/usr/lib') ? readdirSync('/usr/lib').filter((entry) => entry.includes('-linux-')) : [];
+  const places = [...roots, ...multiarch.map((entry) => join('/usr/lib', entry))].map((root) => join(root, name));
+  const found = [...places, '/usr/lib/pkcs11/libsofthsm2.so', '/usr/lib64/pkcs11/libsofthsm2.so'].find(existsSync);
+  if (found !== undefined) return found;
+  throw new ConfigError(
+    'STATHERA_PKCS11_MODULE: no SoftHSM was found; install it (Debian: apt-get install softhsm2, ' +
+      'macOS: brew install softhsm) or set the path of your PKCS#11 module',
+  );
+}

@@ -1,0 +1,169 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { createAuthenticator } from './access/authenticate.ts';
+import type { Caller } from './access/caller.ts';
+import { createNamespaces } from './access/namespaces.ts';
+import { createOperations } from './access/operations.ts';
+import { createTokens } from './access/tokens.ts';
+import type { Adapters, Note } from './adapters.ts';
+import { allRoutes } from './app.ts';
+import type { AuditLog } from './audit/audit.ts';
+import { openAuditLog } from './audit/log.ts';
+import type { Config } from './config.ts';
+import { ServiceError } from './core/errors.ts';
+import { createMetrics, type Metrics } from './core/metrics.ts';
+import { createEnvelopes } from './envelope/envelope.ts';
+import type { Hsm } from './hsm/hsm.ts';
+import { type Listener, listen } from './http/listen.ts';
+import { createHttpApp } from './http/server.ts';
+import { createKeys, type Keys } from './keys/keys.ts';
+import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-keys.ts';
+import { migrate } from './store/migrations.ts';
+import type { Store } from './store/store.ts';
+import { version } from './version.ts';
+
+export interface Service {
+  readonly listener: Listener;
+  /** Drains, then closes everything in the order of dependence. */
+  close(): Promise<void>;
+}
+
+const flushMilliseconds = 60_000;
+
+/**
+ * Composes and starts the service over its adapters.
+ * @throws ServiceError or Error whose text tells an operator what to do
+ */
+export async function startService(config: Config, adapters: Adapters, log: Logger): Promise<Service> {
+  if (!existsSync(join(config.dataDir, 'initialized'))) {
+    throw new ServiceError(
+      'store/unavailable',
+      `${config.dataDir} is not initialized: run \`stathera init\` (an empty directory here may be a mount that failed)`,
+    );
+  }
+  const note: Note = (level, event, fields) => log[level](fields, event);
+  const closers: (() => Promise<void>)[] = [];
+  const close = async () => {
+    for (const closer of closers.toReversed()) await closer();
+  };
+  try {
+    const hsm = await adapters.openHsm(config.hsm, note);
+    closers.push(() => hsm.close());
+    const store = adapters.openStore({ file: config.databaseFile });
+    closers.push(() => store.close());
+    await migrate(store.db, store.dialect, adapters.clock.now());
+    const parts = await composeParts({ config, adapters, log, note, hsm, store });
+    closers.push(() => parts.audit.close());
+    closers.push(() => parts.keys.close());
+    const flusher = setInterval(() => {
+      parts.keys.flush().catch((error: unknown) => log.warn({ code: codeOf(error) }, 'last uses were not written'));
+    }, flushMilliseconds);
+    closers.push(async () => clearInterval(flusher));
+    const listener = await listen(parts.app, {
+      ...config.listen,
+      ...(config.tls && { tls: config.tls }),
+      allowCleartext: config.allowCleartext,
+      limits: { maxConnections: config.maxConnections },
+    });
+    closers.push(() => listener.close(config.shutdownMs));
+    return { listener, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+interface Foundation {
+  readonly config: Config;
+  readonly adapters: Adapters;
+  readonly log: Logger;
+  readonly note: Note;
+  readonly hsm: Hsm;
+  readonly store: Store;
+}
+
+async function composeParts({ config, adapters, log, note, hsm, store }: Foundation) {
+  const { clock } = adapters;
+  const systemKeys = await openSystemKeys({ hsm, store });
+  const { rows } = systemKeys;
+  const audit = await openAuditLog({
+    directory: join(config.dataDir, 'audit'),
+    store,
+    mac: (data) => hsm.mac(systemKeys.audit, data),
+    clock,
+    log: note,
+  });
+  const operations = createOperations({ audit, store, clock });
+  const authenticator = createAuthenticator({ store, rows, clock });
+  const tokens = createTokens({ store, rows, clock, operations, authenticator });
+  const namespaces = createNamespaces({
+    ...{ store, rows, clock, operations, region: config.region },
+    provision: async (namespaceId) =>
+      await storeSystemKey(rows, await makeSystemKey({ hsm, clock, purpose: 'kek', namespaceId })),
+  });
+  const keys = createKeys({
+    ...{ store, hsm, systemKeys, operations, clock },
+    onRotationFailed: (error) => log.error({ code: codeOf(error) }, 'a rotation forced by the usage limit failed'),
+  });
+  const envelopes = createEnvelopes({ operations, keys, hsm });
+  const metrics = createMetrics();
+  exposeParts(metrics, hsm, audit);
+  const app = createHttpApp({
+    routes: allRoutes({ keys, envelopes, namespaces, tokens, audit, operations }),
+    authenticate: (authorization) => authenticator.authenticate(authorization),
+    onRefused: (source, code) => audit.countRefusal(source ?? 'unknown', code),
+    ready: () => readiness(hsm, store, audit),
+    metricsHandler: (caller: Caller) =>
+      operations.run(caller, 'service.metrics', { kind: 'service' }, async () => metrics.text()),
+    metrics,
+    log,
+    version,
+    maxConcurrent: config.maxConcurrent,
+  });
+  return { app, audit, keys } satisfies { app: unknown; audit: AuditLog; keys: Keys };
+}
+
+async function readiness(hsm: Hsm, store: Store, audit: AuditLog) {
+  const database = await store.probe().then(
+    () => 'ok',
+    () => 'unavailable',
+  );
+  const checks = {
+    hsm: hsm.status().state === 'ready' ? 'ok' : hsm.status().state,
+    database,
+    audit: audit.status().state === 'ready' ? 'ok' : audit.status().state,
+  };
+  return { ready: Object.values(checks).every((state) => state === 'ok'), checks };
+}
+
+function exposeParts(metrics: Metrics, hsm: Hsm, audit: AuditLog): void {
+  const gauge = (name: string, help: string) => metrics.gauge({ name, help }).with({});
+  const hsmReady = gauge('stathera_hsm_ready', '1 while the HSM takes operations');
+  const hsmQueued = gauge('stathera_hsm_queued', 'Operations waiting for the HSM');
+  const hsmHandles = gauge('stathera_hsm_handles', 'Unwrapped keys held in the token');
+  const hsmMisses = gauge('stathera_hsm_handle_misses', 'Keys that had to be unwrapped since the start');
+  const hsmGeneration = gauge('stathera_hsm_generation', 'Times the HSM was initialized');
+  const auditReady = gauge('stathera_audit_ready', '1 while the audit log can be written');
+  const auditQueued = gauge('stathera_audit_queued', 'Audit records waiting to be written');
+  const auditAppended = gauge('stathera_audit_appended', 'Audit records written since the start');
+  const auditUnsigned = gauge('stathera_audit_unsigned_groups', 'Group commits written without a MAC of the HSM');
+  metrics.onCollect(() => {
+    const status = hsm.status();
+    hsmReady.set(status.state === 'ready' ? 1 : 0);
+    hsmQueued.set(status.queued);
+    hsmHandles.set(status.handles.cached);
+    hsmMisses.set(status.handles.misses);
+    hsmGeneration.set(status.generation);
+    const log = audit.status();
+    auditReady.set(log.state === 'ready' ? 1 : 0);
+    auditQueued.set(log.queued);
+    auditAppended.set(log.appended);
+    auditUnsigned.set(log.unsignedGroups);
+  });
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof ServiceError ? error.code : 'internal';
+}
+
