@@ -17,10 +17,15 @@ function readText(file) {
   }
 }
 
-/** When the process began (in clock ticks since boot) where /proc tells, which tells reused ids apart. */
+/**
+ * When the process began (in clock ticks since boot) where /proc tells, which tells reused ids apart;
+ * 'ended' for one whose end its parent has not noticed yet.
+ */
 function birthOf(pid) {
   const stat = readText(`/proc/${pid}/stat`);
-  return stat ? stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] : undefined;
+  if (!stat) return undefined;
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields[0] === 'Z' || fields[0] === 'X' ? 'ended' : fields[19];
 }
 
 const identity = (pid) => ({ pid, birth: birthOf(pid) });

@@ -14,6 +14,7 @@ function usualModules() {
   return [
     join('/usr/lib/softhsm', module),
     ...multiarch,
+    join('/usr/lib/pkcs11', module),
     join('/usr/lib64/softhsm', module),
     join('/usr/lib64/pkcs11', module),
     join('/opt/homebrew/lib/softhsm', module),
