@@ -27,6 +27,12 @@ export interface HandleCache {
   misses(): number;
 }
 
+/** One unwrap and how many wait for it. */
+interface Miss {
+  waiters: number;
+  unwrapped: Promise<HeldKey> | undefined;
+}
+
 /**
  * A bounded LRU of unwrapped keys, by `KeyRef.id`. An entry that falls out is destroyed in the token once
  * no operation holds it, so a handle number is never used after its object is gone.
@@ -40,7 +46,7 @@ export function createHandleCache(
 ): HandleCache {
   // A Map iterates in insertion order; a use re-inserts, so the first entry is the least recently used.
   const entries = new Map<string, HeldKey>();
-  const pending = new Map<string, Promise<HeldKey>>();
+  const pending = new Map<string, Miss>();
   /** Evicted and still held. */
   const draining = new Set<HeldKey>();
   let epoch = 0;
@@ -54,8 +60,9 @@ export function createHandleCache(
     else destroy(held);
   }
 
-  function insert(key: KeyRef, { generation, handle }: KeyHandle): HeldKey {
-    const held: HeldKey = { keyId: key.id, generation, handle, references: 0, evicted: false, onFreed: [] };
+  /** @param references one for each who waits: the entry cannot go before their turn comes */
+  function insert(key: KeyRef, { generation, handle }: KeyHandle, references: number): HeldKey {
+    const held: HeldKey = { keyId: key.id, generation, handle, references, evicted: false, onFreed: [] };
     entries.set(key.id, held);
     for (const oldest of entries.values()) {
       if (entries.size <= limit) break;
@@ -64,15 +71,14 @@ export function createHandleCache(
     return held;
   }
 
-  async function fetch(key: KeyRef): Promise<HeldKey> {
+  async function fetch(key: KeyRef, miss: Miss): Promise<HeldKey> {
     const startedIn = epoch;
     misses += 1;
     try {
       const unwrapped = await unwrap(key);
       if (startedIn !== epoch) throw new Error('the token was re-initialized');
-      return insert(key, unwrapped);
+      return insert(key, unwrapped, miss.waiters);
     } finally {
-      // Here and not in a continuation: whoever asks next must not find a miss that is over.
       if (startedIn === epoch) pending.delete(key.id);
     }
   }
@@ -86,23 +92,17 @@ export function createHandleCache(
     return held;
   }
 
-  async function hold(key: KeyRef): Promise<HeldKey> {
-    // An entry can fall out between its unwrap and the turn of one that waited: ask again, thrice at most.
-    for (let attempt = 0; attempt < 3; attempt++) {
-      const cached = tryHold(key);
-      if (cached !== undefined) return cached;
-      let miss = pending.get(key.id);
-      if (miss === undefined) {
-        miss = fetch(key);
-        pending.set(key.id, miss);
-      }
-      const held = await miss;
-      if (!held.evicted) {
-        held.references += 1;
-        return held;
-      }
+  function hold(key: KeyRef): Promise<HeldKey> {
+    const cached = tryHold(key);
+    if (cached !== undefined) return Promise.resolve(cached);
+    let miss = pending.get(key.id);
+    if (miss === undefined) {
+      miss = { waiters: 0, unwrapped: undefined };
+      pending.set(key.id, miss);
     }
-    throw new Error('the key was evicted as often as it was unwrapped');
+    miss.waiters += 1;
+    miss.unwrapped ??= fetch(key, miss);
+    return miss.unwrapped;
   }
 
   function release(held: HeldKey): void {
@@ -124,7 +124,7 @@ export function createHandleCache(
     release,
     async evict(keyId) {
       const miss = pending.get(keyId);
-      if (miss !== undefined) await miss.catch(() => undefined);
+      if (miss?.unwrapped !== undefined) await Promise.allSettled([miss.unwrapped]);
       const cached = entries.get(keyId);
       if (cached !== undefined) remove(cached);
       const held = [...draining].filter((entry) => entry.keyId === keyId);
