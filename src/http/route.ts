@@ -21,6 +21,8 @@ export interface Route<
   readonly description?: string;
   /** Bytes of body accepted, however they are framed. Default 1 MiB; 0 without a `body`. */
   readonly bodyLimitBytes?: number;
+  /** JSON members and elements accepted in a body. Default 100,000. */
+  readonly bodyValues?: number;
   /** Wall-clock limit of the whole request. Default 30. */
   readonly timeoutSeconds?: number;
   /** Takes an Idempotency-Key. */
@@ -55,7 +57,13 @@ export interface RouteInput<Params extends z.ZodType, Query extends z.ZodType, B
 // Routes differ in their schemas; a list of them forgets the schemas and keeps the data.
 export type AnyRoute = Omit<Route, 'handle' | 'example'> & {
   readonly example?: unknown;
-  handle(input: { caller: Caller; params: unknown; query: unknown; body: unknown; signal: AbortSignal }): Promise<unknown>;
+  handle(input: {
+    caller: Caller;
+    params: unknown;
+    query: unknown;
+    body: unknown;
+    signal: AbortSignal;
+  }): Promise<unknown>;
 };
 
 /** Checks a route's types against each other and forgets them. */

@@ -1,0 +1,134 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { ServiceError } from '../core/errors.ts';
+
+const nothing = Buffer.alloc(0);
+
+/** True when the request's framing announces a body (RFC 9112 §6.3). */
+export function announcesBody(incoming: IncomingMessage): boolean {
+  const { headers } = incoming;
+  return (headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding'] !== undefined;
+}
+
+/**
+ * Reads a request's body from the socket, whatever its framing. Nothing more than `limitBytes` is kept, and
+ * nothing is read when the length announced exceeds it.
+ * @param limitBytes 0: a body of any size is refused
+ * @param timeoutMs from now to the last byte
+ * @throws request/too-large, request/timeout, request/invalid (cut short, or framed by other than `chunked`)
+ */
+export async function readBody(
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+  limitBytes: number,
+  timeoutMs: number,
+): Promise<Buffer> {
+  const { headers } = incoming;
+  if (!announcesBody(incoming)) return nothing;
+  const coding = headers['transfer-encoding'];
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    throw new ServiceError('request/invalid', 'The only transfer coding supported is chunked.');
+  }
+  if (Number(headers['content-length'] ?? 0) > limitBytes) throw tooLarge(limitBytes);
+  if (headers.expect !== undefined) outgoing.writeContinue();
+  return await collect(incoming, limitBytes, timeoutMs);
+}
+
+function collect(incoming: IncomingMessage, limitBytes: number, timeoutMs: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let total = 0;
+    const timer = setTimeout(() => {
+      stop();
+      reject(new ServiceError('request/timeout', 'The body did not arrive in time.'));
+    }, timeoutMs);
+    const onData = (chunk: Buffer): void => {
+      total += chunk.length;
+      if (total > limitBytes) {
+        stop();
+        reject(tooLarge(limitBytes));
+      } else chunks.push(chunk);
+    };
+    const onEnd = (): void => {
+      stop();
+      const [first] = chunks;
+      resolve(first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks, total));
+    };
+    const onBroken = (): void => {
+      stop();
+      reject(new ServiceError('request/invalid', 'The body ended early.'));
+    };
+    // The listener for errors stays: one that comes after the answer must not end the process.
+    const stop = (): void => {
+      clearTimeout(timer);
+      incoming.pause();
+      incoming.off('data', onData).off('end', onEnd).off('close', onBroken);
+    };
+    incoming.on('data', onData).on('end', onEnd).on('error', onBroken).on('close', onBroken);
+  });
+}
+
+/** Checks that a body is JSON as it is; returns nothing. @throws request/unsupported-media-type */
+export function checkMediaType(incoming: IncomingMessage): void {
+  const { headers } = incoming;
+  const type = headers['content-type'];
+  if (type === undefined || (type !== 'application/json' && !json.test(type))) {
+    throw new ServiceError('request/unsupported-media-type', 'The body must be application/json in UTF-8.');
+  }
+  const coding = headers['content-encoding'];
+  if (coding !== undefined && coding.toLowerCase() !== 'identity') {
+    throw new ServiceError('request/unsupported-media-type', 'Content codings are not supported.');
+  }
+}
+
+const json = /^application\/json[ \t]*(?:;[ \t]*charset=(?:utf-8|"utf-8")[ \t]*)?$/i;
+
+function tooLarge(limitBytes: number): ServiceError {
+  const detail =
+    limitBytes === 0 ? 'This operation takes no body.' : `The body may have ${limitBytes} bytes at most.`;
+  return new ServiceError('request/too-large', detail);
+}
+
+/** What is still read of a body nobody wants, so that its sender gets to read the answer (RFC 9112 §9.6). */
+const lingerBytes = 32 * 1024 * 1024;
+const lingerMs = 500;
+
+/**
+ * Gives `text` as a stream that ends once the rest of the request's body has been thrown away or has taken
+ * too long. Closing at once would reset the connection, and a client still sending would lose the answer.
+ */
+export function lingering(text: string, incoming: IncomingMessage): ReadableStream<Uint8Array> {
+  let stop: () => void = () => {};
+  return new ReadableStream<Uint8Array>({
+    start(controller) {
+      controller.enqueue(Buffer.from(text));
+      stop = discard(incoming, () => controller.close());
+    },
+    // The connection went away: nobody reads the end of the stream.
+    cancel: () => stop(),
+  });
+}
+
+/** Reads and drops what still comes, then calls `done` once; the function returned stops without it. */
+function discard(incoming: IncomingMessage, done: () => void): () => void {
+  let total = 0;
+  const stop = (): void => {
+    clearTimeout(timer);
+    incoming.off('data', onData).off('end', finish).off('close', finish);
+  };
+  const finish = (): void => {
+    stop();
+    done();
+  };
+  const onData = (chunk: Buffer): void => {
+    total += chunk.length;
+    if (total > lingerBytes) finish();
+  };
+  const timer = setTimeout(finish, lingerMs);
+  incoming
+    .on('error', () => {})
+    .on('data', onData)
+    .on('end', finish)
+    .on('close', finish)
+    .resume();
+  return stop;
+}

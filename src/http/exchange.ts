@@ -1,0 +1,242 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import type { Principal } from '../access/caller.ts';
+import { type ErrorCode, ServiceError } from '../core/errors.ts';
+import { newId } from '../core/ids.ts';
+import { announcesBody, lingering } from './body.ts';
+import type { HttpMetrics, OperationMetrics } from './http-metrics.ts';
+import { problemOf, traceOf } from './problem.ts';
+
+/** The version of the interface, a date; it changes when answers change incompatibly. */
+export const interfaceVersion = '2026-11-24';
+
+/** What the requests of one app share. */
+export interface Desk {
+  readonly log: Logger;
+  readonly metrics: HttpMetrics;
+  readonly onRefused: (source: string | undefined, code: ErrorCode) => void;
+  /** Operations at work at most. */
+  readonly maxConcurrent: number;
+  /** From a request until its answer is written and its work is done. */
+  readonly inFlight: Set<Exchange>;
+  /** Operations at work, those whose time was up included: they still cost. */
+  active: number;
+  /** Answers close their connections. */
+  draining: boolean;
+}
+
+/** What an exchange needs to know of its route. */
+export interface Endpoint {
+  readonly operationId: string;
+  readonly timeoutMs: number;
+  /** Counts towards `maxConcurrent`; health and metrics do not. */
+  readonly limited: boolean;
+  /** A success is logged at level info; others at debug, for there are many. */
+  readonly notable: boolean;
+  readonly metrics: OperationMetrics;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly type: string;
+  /** Undefined: no content. */
+  readonly body: string | Buffer<ArrayBuffer> | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Set on problem documents, for the record. */
+  readonly refusal?: { readonly code: ErrorCode; readonly error: unknown };
+}
+
+// A refusal of so small a body costs less than a new connection: node reads and drops it.
+const droppedBodyBytes = 64 * 1024;
+
+/** One request and its answer: its id, its time limit, its record in log and metrics. */
+export class Exchange {
+  readonly incoming: IncomingMessage;
+  readonly outgoing: ServerResponse;
+  readonly requestId: string;
+  /** The peer's address. */
+  readonly source: string | undefined;
+  principal: Principal | undefined = undefined;
+  bytesIn = 0;
+  /** Header fields of the answer, whichever it will be. */
+  headers: Readonly<Record<string, string>> | undefined = undefined;
+  readonly #desk: Desk;
+  readonly #endpoint: Endpoint;
+  readonly #started = performance.now();
+  #controller: AbortController | undefined = undefined;
+  #abortReason: ServiceError | undefined = undefined;
+  #give: ((response: Response) => void) | undefined = undefined;
+  #timer: NodeJS.Timeout | undefined = undefined;
+  #working = true;
+
+  constructor(desk: Desk, endpoint: Endpoint, incoming: IncomingMessage, outgoing: ServerResponse) {
+    this.#desk = desk;
+    this.#endpoint = endpoint;
+    this.incoming = incoming;
+    this.outgoing = outgoing;
+    const sent = incoming.headers['x-request-id'];
+    this.requestId = typeof sent === 'string' && requestIdForm.test(sent) ? sent : newId();
+    this.source = unmapped(incoming.socket.remoteAddress);
+  }
+
+  /** Aborted when the client goes away or the time is up. Made when it is asked for: most work is short. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    return this.#controller.signal;
+  }
+
+  /** Does `work` within the endpoint's limits. Whatever it throws becomes a problem document. */
+  run(work: (exchange: Exchange) => Promise<Answer>): Response | Promise<Response> {
+    const desk = this.#desk;
+    if (this.#endpoint.limited) {
+      if (desk.active >= desk.maxConcurrent) {
+        return this.#respond(
+          this.#problem(new ServiceError('service/overloaded', 'Too many requests at once.')),
+        );
+      }
+      desk.active++;
+      desk.metrics.inFlight.set(desk.active);
+    }
+    desk.inFlight.add(this);
+    this.outgoing.once('close', () => this.closed());
+    return new Promise((resolve) => {
+      this.#give = resolve;
+      this.#timer = setTimeout(() => {
+        this.interrupt(
+          new ServiceError(
+            'request/timeout',
+            'The request was not finished in time; it may have taken effect.',
+          ),
+        );
+      }, this.#endpoint.timeoutMs);
+      // A late answer has no one to go to any more; the work's slot is free only now.
+      work(this).then(
+        (answer) => this.#settle(answer),
+        (error: unknown) => this.#settle(this.#problem(error)),
+      );
+    });
+  }
+
+  /** Answers `error` in place of the work, which is told by its signal. */
+  interrupt(error: ServiceError): void {
+    this.#abort(error);
+    this.#deliver(this.#problem(error));
+  }
+
+  /** The answer is written, or its connection is gone. */
+  closed(): void {
+    if (!this.outgoing.writableFinished) this.#abort(disconnected);
+    if (!this.#working) this.#desk.inFlight.delete(this);
+  }
+
+  #abort(reason: ServiceError): void {
+    this.#abortReason ??= reason;
+    this.#controller?.abort(this.#abortReason);
+  }
+
+  #settle(answer: Answer): void {
+    this.#working = false;
+    if (this.#endpoint.limited) {
+      this.#desk.active--;
+      this.#desk.metrics.inFlight.set(this.#desk.active);
+    }
+    if (this.outgoing.closed || this.outgoing.destroyed || this.incoming.socket.destroyed) {
+      this.#desk.inFlight.delete(this);
+    }
+    this.#deliver(answer);
+  }
+
+  #deliver(answer: Answer): void {
+    const give = this.#give;
+    if (give === undefined) return;
+    this.#give = undefined;
+    clearTimeout(this.#timer);
+    give(this.#respond(answer));
+  }
+
+  #problem(error: unknown): Answer {
+    const { body, headers } = problemOf(error, this.requestId);
+    return {
+      status: body.status,
+      type: 'application/problem+json',
+      body: JSON.stringify(body),
+      headers,
+      refusal: { code: body.code, error },
+    };
+  }
+
+  #respond(answer: Answer): Response {
+    const { status, body } = answer;
+    const bytesOut = body === undefined ? 0 : Buffer.byteLength(body);
+    this.#record(answer, bytesOut);
+    const unread = this.#leavesBodyUnread();
+    const headers: Record<string, string> = {
+      'Cache-Control': 'no-store',
+      'X-Content-Type-Options': 'nosniff',
+      'X-Request-Id': this.requestId,
+      'Stathera-Version': interfaceVersion,
+    };
+    if (body !== undefined) {
+      headers['Content-Type'] = answer.type;
+      headers['Content-Length'] = String(bytesOut);
+    }
+    if (this.headers !== undefined) Object.assign(headers, this.headers);
+    if (answer.headers !== undefined) Object.assign(headers, answer.headers);
+    if (unread || status === 408 || this.#desk.draining) headers['Connection'] = 'close';
+    const content = unread && typeof body === 'string' ? lingering(body, this.incoming) : (body ?? null);
+    return new Response(content, { status, headers });
+  }
+
+  /** True when a body too large to be dropped quietly is still on its way. */
+  #leavesBodyUnread(): boolean {
+    const { incoming } = this;
+    if (incoming.complete || !announcesBody(incoming)) return false;
+    const length = incoming.headers['content-length'];
+    return length === undefined || Number(length) > droppedBodyBytes;
+  }
+
+  #record({ status, refusal }: Answer, bytesOut: number): void {
+    const durationMs = performance.now() - this.#started;
+    this.#endpoint.metrics.observe(status, durationMs / 1000, this.bytesIn, bytesOut);
+    if (refusal !== undefined && this.principal === undefined && status < 500) {
+      this.#desk.onRefused(this.source, refusal.code);
+    }
+    const level = levelOf(status, this.#endpoint.notable, this.principal !== undefined);
+    const { log } = this.#desk;
+    if (!log.isLevelEnabled(level)) return;
+    log[level](
+      {
+        requestId: this.requestId,
+        operationId: this.#endpoint.operationId,
+        status,
+        code: refusal?.code,
+        durationMs: Math.round(durationMs * 100) / 100,
+        principalId: this.principal?.id,
+        bytesIn: this.bytesIn,
+        bytesOut,
+        ...(status >= 500 && refusal !== undefined && { error: traceOf(refusal.error) }),
+      },
+      'request',
+    );
+  }
+}
+
+/**
+ * Refusals of strangers are counted (`onRefused`, metrics), not written one by one at `info`: they would be a
+ * way to fill the disk. So is overload. Frequent successes are in the audit log.
+ */
+function levelOf(status: number, notable: boolean, known: boolean): 'error' | 'warn' | 'info' | 'debug' {
+  if (status === 500) return 'error';
+  if (!known) return 'debug';
+  if (status > 500) return 'warn';
+  return status >= 400 || notable ? 'info' : 'debug';
+}
+
+const disconnected = new ServiceError('request/invalid', 'The client went away.');
+const requestIdForm = /^[A-Za-z0-9._-]{1,64}$/;
+
+/** An IPv4 address as a dual-stack socket writes it, in its own form (RFC 4291 §2.5.5.2). */
+function unmapped(address: string | undefined): string | undefined {
+  return address?.startsWith('::ffff:') === true ? address.slice(7) : address;
+}

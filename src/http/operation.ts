@@ -1,0 +1,127 @@
+import { createHash } from 'node:crypto';
+import type { Context } from 'hono';
+import type { z } from 'zod';
+import type { Caller, IdempotencyKey, Principal } from '../access/caller.ts';
+import { lengthPrefixed } from '../core/bytes.ts';
+import { ServiceError } from '../core/errors.ts';
+import { checkMediaType, readBody } from './body.ts';
+import { checkContentDigest } from './digest.ts';
+import type { Answer, Exchange } from './exchange.ts';
+import { parseJson } from './json.ts';
+import type { AnyRoute } from './route.ts';
+import { invalidRequest } from './violations.ts';
+
+export type Authenticate = (authorization: string | undefined) => Promise<Principal>;
+
+export const defaultBodyLimitBytes = 1024 * 1024;
+export const defaultTimeoutSeconds = 30;
+
+/** Bytes of body a route accepts. */
+export function bodyLimitBytes(route: AnyRoute): number {
+  return route.request.body === undefined ? 0 : (route.bodyLimitBytes ?? defaultBodyLimitBytes);
+}
+
+/**
+ * What a route does with a request, in one function without middleware: who calls, decode, handle, encode.
+ * Strangers are refused before a byte of their body is read.
+ */
+export function serveRoute(
+  route: AnyRoute,
+  authenticate: Authenticate,
+  bodyTimeoutMs: number,
+): (exchange: Exchange, context: Context) => Promise<Answer> {
+  const limitBytes = bodyLimitBytes(route);
+  const { params: paramsSchema, query: querySchema, body: bodySchema } = route.request;
+  const { status } = route.answer;
+  return async (exchange, context) => {
+    const { incoming, outgoing } = exchange;
+    exchange.principal = await authenticate(incoming.headers.authorization);
+    const params = paramsSchema && decoded(paramsSchema, context.req.param(), '#path');
+    const query = decodedQuery(querySchema, incoming.url ?? '');
+    const raw = await readBody(incoming, outgoing, limitBytes, bodyTimeoutMs);
+    exchange.bytesIn = raw.length;
+    const digest = incoming.headers['content-digest'];
+    if (digest !== undefined) checkContentDigest(String(digest), raw);
+    const caller: Caller = {
+      principal: exchange.principal,
+      requestId: exchange.requestId,
+      source: exchange.source,
+      idempotency: route.idempotent === true ? idempotencyOf(exchange, context.req.path, raw) : undefined,
+    };
+    const value = await route.handle({
+      caller,
+      params,
+      query,
+      body: bodySchema && decodedBody(bodySchema, exchange, raw, route.bodyValues),
+      get signal() {
+        return exchange.signal;
+      },
+    });
+    return { status, type: 'application/json', body: status === 204 ? undefined : JSON.stringify(value) };
+  };
+}
+
+function decoded(schema: z.ZodType, value: unknown, prefix: string): unknown {
+  const result = schema.safeParse(value);
+  if (!result.success) throw invalidRequest(result.error, schema, prefix);
+  return result.data;
+}
+
+function decodedBody(
+  schema: z.ZodType,
+  { incoming }: Exchange,
+  raw: Buffer,
+  values: number | undefined,
+): unknown {
+  if (raw.length > 0) {
+    checkMediaType(incoming);
+    return decoded(schema, parseJson(raw, values === undefined ? {} : { values }), '');
+  }
+  const result = schema.safeParse(undefined);
+  if (!result.success) throw new ServiceError('request/invalid', 'This operation needs a body.');
+  return result.data;
+}
+
+const noQuery = {};
+
+/** Decodes the query string; a name that occurs twice, or any where none is taken, is refused. */
+function decodedQuery(schema: z.ZodType | undefined, url: string): unknown {
+  const start = url.indexOf('?');
+  const text = start < 0 ? '' : url.slice(start + 1);
+  if (text === '') return schema && decoded(schema, noQuery, '#query');
+  if (schema === undefined) throw invalidQuery('This operation takes no query.');
+  const values = new Map<string, string>();
+  for (const [name, value] of new URLSearchParams(text)) {
+    if (values.has(name)) throw invalidQuery('The query has the same name twice.');
+    values.set(name, value);
+  }
+  return decoded(schema, Object.fromEntries(values), '#query');
+}
+
+function invalidQuery(detail: string): ServiceError {
+  return new ServiceError('request/invalid', detail);
+}
+
+const visibleAscii = /^[!-~]{1,128}$/;
+
+/** The Idempotency-Key and what it stands for: the request's method, path and body as they were sent. */
+function idempotencyOf(exchange: Exchange, path: string, raw: Buffer): IdempotencyKey | undefined {
+  const key = exchange.incoming.headers['idempotency-key'];
+  if (key === undefined) return undefined;
+  if (typeof key !== 'string' || !visibleAscii.test(key)) {
+    throw new ServiceError(
+      'request/invalid',
+      'The Idempotency-Key must be 1 to 128 visible ASCII characters.',
+      {
+        errors: [{ pointer: '#header/Idempotency-Key', detail: 'must be 1 to 128 visible ASCII characters' }],
+      },
+    );
+  }
+  const method = exchange.incoming.method ?? '';
+  return {
+    key,
+    fingerprint: createHash('sha256')
+      .update(lengthPrefixed(method, path, raw))
+      .digest(),
+  };
+}
