@@ -59,8 +59,10 @@ test.each([
   ['adapters-are-wired-by-main', 'src/app.ts', 'src/store/sqlite.ts'],
   ['adapters-are-wired-by-main', 'src/keys/x.ts', 'src/hsm/pkcs11/y.ts'],
   ['operations-not-insides', 'src/compat/aws/x.ts', 'src/envelope/format.ts'],
-  ['entries-are-not-imported', 'src/http/x.ts', 'src/app.ts'],
-  ['settings-are-passed-in', 'src/audit/x.ts', 'src/config.ts'],
+  ['envelope-imports-down', 'src/envelope/format.ts', 'src/http/y.ts'],
+  ['the-top-is-not-imported', 'src/http/x.ts', 'src/app.ts'],
+  ['the-top-is-not-imported', 'src/audit/x.ts', 'src/config.ts'],
+  ['main-is-not-imported', 'src/app.ts', 'src/main.ts'],
   ['settings-import-core-only', 'src/config.ts', 'src/store/y.ts'],
   ['production-stands-alone', 'src/keys/x.ts', 'test/support/y.ts'],
 ])('reports %s for %s → %s', async (rule, from, to) => {
