@@ -97,15 +97,16 @@ function checkEnd({ row, next, newest }: SegmentCheck, walk: Walk, bytes: number
   }
   if (sealed && !walk.committed.head.equals(end.head))
     return problem('ends with another head than it was sealed with');
+  if (!sealed && !newest) return problem('was never sealed although another follows');
   if (next) {
     const most = next.previousBytes + (next.previousTornBytes ?? 0);
     if (walk.committedBytes !== next.previousBytes)
       return problem('does not end where the next segment says');
     return bytes > most ? problem('holds more than the next segment says') : undefined;
   }
-  if (newest && !sealed) return undefined;
-  if (!sealed) return problem('was never sealed although another follows');
-  return newest && bytes !== walk.committedBytes ? problem('holds more than it was sealed with') : undefined;
+  return newest && sealed && bytes !== walk.committedBytes
+    ? problem('holds more than it was sealed with')
+    : undefined;
 }
 
 interface MacCheck {

@@ -2,29 +2,28 @@ import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { AuditEntry } from '../../src/audit/entry.ts';
-import { allRecords, appendMany, entry, hookedFiles, mac, place } from './support.ts';
+import { allRecords, appendMany, entry, gate, hookedFiles, mac, place } from './support.ts';
 
 /** Guarantees that no caller goes on before its record is on disk, in the file at the segment's path. */
 test('an append resolves after its write and the look at the path, not before', async () => {
   const here = await place();
   const events: string[] = [];
-  let release: () => void = () => undefined;
-  let hold: Promise<void> | undefined;
+  const looking = gate();
+  let watching = false;
   const files = hookedFiles(async (step, when) => {
-    if (!hold) return;
+    if (!watching) return;
     events.push(`${step} ${when}`);
-    if (step === 'isAt' && when === 'before') await hold;
+    if (step === 'isAt' && when === 'before') await looking.pass();
   });
   const log = await here.open({ files });
-  hold = new Promise((resolve) => {
-    release = resolve;
-  });
+  watching = true;
+  looking.shut();
   const one = entry();
   const appended = log.append(one).then(() => events.push('resolved'));
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(events).toEqual(['append before', 'append after', 'isAt before']);
   expect((await allRecords(log)).length).toBe(0);
-  release();
+  looking.open();
   await appended;
   expect(events).toEqual(['append before', 'append after', 'isAt before', 'isAt after', 'resolved']);
   expect(readFileSync(join(here.audit, 'w1-00000001.ndjson'), 'utf8')).toContain(one.id);

@@ -51,21 +51,20 @@ test('a tail torn at every byte of the last group', async () => {
   const { root, firstIds, firstBytes, allBytes } = await crashed();
   const whole = readFileSync(segment(root, 1));
   const here = await place(root);
-  // The database names no end for the running segment, so one will do for all cuts.
   for (let bytes = firstBytes; bytes < allBytes; bytes += 1) {
     writeFileSync(segment(root, 1), whole.subarray(0, bytes));
+    // One database does for all cuts: as the crash left it, it names no end for the running segment.
     await here.store.db.deleteFrom('audit_segments').where('number', '>', 1).execute();
     await here.store.db.updateTable('audit_segments').set({ last_sequence: null, last_head: null }).execute();
+    rmSync(segment(root, 2), { force: true });
     const warnings: string[] = [];
     const log = await here.open({ log: (_level, event) => void warnings.push(event) });
     expect(warnings).toEqual(bytes === firstBytes ? [] : ['audit.torn-tail']);
     expect(statSync(segment(root, 1)).size).toBe(firstBytes);
     expect(log.head().sequence).toBe(3);
-    if (bytes % 97 === 0) {
-      const more = await appendMany(log, 2);
-      expect((await allRecords(log)).map(({ id }) => id)).toEqual([...firstIds, ...more].toReversed());
-      expect(await here.verify()).toMatchObject({ ok: true, records: 5 });
-    }
+    const more = await appendMany(log, 2);
+    expect((await allRecords(log)).map(({ id }) => id)).toEqual([...firstIds, ...more].toReversed());
+    expect(await here.verify()).toMatchObject({ ok: true, records: 5 });
     await log.close();
   }
 });

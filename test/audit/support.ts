@@ -187,3 +187,18 @@ export async function until(condition: () => boolean | Promise<boolean>, millise
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
+
+/** A place where a step waits while the gate is shut. */
+export function gate() {
+  let wait: Promise<void> = Promise.resolve();
+  let release: () => void = () => undefined;
+  return {
+    pass: () => wait,
+    shut() {
+      wait = new Promise((resolve) => {
+        release = resolve;
+      });
+    },
+    open: () => release(),
+  };
+}
