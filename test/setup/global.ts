@@ -1,4 +1,6 @@
+import { rmSync } from 'node:fs';
 import type { TestProject } from 'vitest/node';
+import { templateDirectory } from '../support/data.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -15,4 +17,9 @@ export function setup(project: TestProject): void {
   process.stdout.write(
     `node ${process.version}, seed ${seed} (STATHERA_TEST_SEED=${seed} repeats it), scale ${scale}\n`,
   );
+}
+
+/** The initialized data directory that tests copy. */
+export function teardown(): void {
+  rmSync(templateDirectory(process.pid), { recursive: true, force: true });
 }

@@ -1,0 +1,128 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { bootstrapToken, childEnvironment, freshDataDir, mainFile, removeDirectory } from './data.ts';
+
+export interface TestService {
+  readonly url: string;
+  readonly dataDir: string;
+  /** The token that has every scope. */
+  readonly token: string;
+  readonly pid: number;
+  /** What the service wrote so far. */
+  stdout(): string;
+  stderr(): string;
+  /** A call with the bootstrap token, or another. */
+  call(method: string, path: string, body?: unknown, options?: CallOptions): Promise<Answer>;
+  /** Ends the process group at once, as a power cut would. */
+  kill(): Promise<void>;
+  /** SIGTERM; @returns the exit code */
+  stop(): Promise<number | null>;
+  /** `stop`, and the data directory is removed unless it was given. */
+  dispose(): Promise<void>;
+}
+
+export interface CallOptions {
+  /** Bearer token; null sends none. */
+  readonly token?: string | null;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  // Tests read what they expect; a wrong expectation fails there.
+  readonly body: Record<string, never> & { readonly [member: string]: unknown };
+}
+
+const startMilliseconds = 30_000;
+
+/** The real service as its own process group on a free port of 127.0.0.1. */
+export async function startTestService({
+  dataDir,
+  env = {},
+}: {
+  dataDir?: string;
+  env?: Readonly<Record<string, string>>;
+} = {}): Promise<TestService> {
+  const directory = dataDir ?? (await freshDataDir());
+  const child = spawn(process.execPath, [mainFile, 'serve'], {
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: childEnvironment({ STATHERA_LISTEN: '127.0.0.1:0', STATHERA_DATA_DIR: directory, ...env }),
+  });
+  const output = { stdout: '', stderr: '' };
+  child.stdout?.on('data', (chunk) => {
+    output.stdout += chunk;
+  });
+  child.stderr?.on('data', (chunk) => {
+    output.stderr += chunk;
+  });
+  const url = await listening(child, output);
+  const token = await bootstrapToken(directory);
+  const ended = () => child.exitCode !== null || child.signalCode !== null;
+  const end = async (signal: NodeJS.Signals, pid: number): Promise<number | null> => {
+    if (!ended()) {
+      const closed = once(child, 'close');
+      process.kill(pid, signal);
+      await closed;
+    }
+    return child.exitCode;
+  };
+  const pid = child.pid ?? 0;
+  return {
+    url,
+    dataDir: directory,
+    token,
+    pid,
+    stdout: () => output.stdout,
+    stderr: () => output.stderr,
+    call: (method, path, body, options) => call(url, token, method, path, body, options),
+    kill: async () => void (await end('SIGKILL', -pid)),
+    stop: () => end('SIGTERM', pid),
+    async dispose() {
+      await end('SIGTERM', pid);
+      if (dataDir === undefined) await removeDirectory(directory);
+    },
+  };
+}
+
+async function listening(child: ChildProcess, output: { stdout: string; stderr: string }): Promise<string> {
+  const deadline = Date.now() + startMilliseconds;
+  while (Date.now() < deadline) {
+    const url = /^stathera listening on (\S+)$/m.exec(output.stdout)?.[1];
+    if (url !== undefined) return url;
+    if (child.exitCode !== null || child.signalCode !== null) break;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  child.kill('SIGKILL');
+  throw new Error(`the service did not start: ${output.stderr}`);
+}
+
+async function call(
+  url: string,
+  ownToken: string,
+  method: string,
+  path: string,
+  body?: unknown,
+  { token = ownToken, headers = {} }: CallOptions = {},
+): Promise<Answer> {
+  const response = await fetch(new URL(path, url), {
+    method,
+    headers: {
+      ...(token !== null && { authorization: `Bearer ${token}` }),
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    signal: AbortSignal.timeout(30_000),
+  });
+  const text = await response.text();
+  const isJson = /json/.test(response.headers.get('content-type') ?? '');
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    body: isJson ? (JSON.parse(text) as Answer['body']) : ({} as Answer['body']),
+  };
+}
