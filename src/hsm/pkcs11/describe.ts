@@ -1,6 +1,13 @@
 import pkcs11js from 'pkcs11js';
 import { type Cryptoki, type Handle, readOnlySession } from './cryptoki.ts';
-import { findRoot, findSlot, initializeConfiguredModule, loadConfiguredModule, logIn } from './login.ts';
+import {
+  findRoot,
+  findSlot,
+  initializeConfiguredModule,
+  loadConfiguredModule,
+  logIn,
+  requireUntriedPin,
+} from './login.ts';
 import { neededMechanisms } from './objects.ts';
 import { moduleEnvironment } from './settings.ts';
 import type { ProvisionSettings, TokenReport } from './token.ts';
@@ -24,6 +31,7 @@ const rootAttributes = {
 
 /** Reads from the token what it says about itself and its root; `describeToken` runs this in a child. */
 export function describeHere(settings: ProvisionSettings): TokenReport {
+  requireUntriedPin(settings.pinFile);
   Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
   const cryptoki = loadConfiguredModule(settings.module);
   initializeConfiguredModule(cryptoki, settings.module);

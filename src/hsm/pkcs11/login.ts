@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import pkcs11js from 'pkcs11js';
 import { idFromBytes } from '../../core/ids.ts';
 import {
@@ -25,6 +26,11 @@ export class TokenRefusal extends Error {
 export const pinRefusedText =
   'The token refused the PIN in the configured PIN file, so it will not be tried again. ' +
   'Put the right PIN into the file; the refusal is forgotten when the file changes.';
+
+/** Before anything is asked of the token. @throws TokenRefusal while the PIN file is the one it refused */
+export function requireUntriedPin(pinFile: string): void {
+  if (existsSync(pinFile) && pinRefused(pinFile)) throw new TokenRefusal(pinRefusedText);
+}
 
 /** Loads the module. @throws TokenRefusal when that fails */
 export function loadConfiguredModule(path: string): Cryptoki {

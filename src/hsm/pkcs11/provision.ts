@@ -5,7 +5,15 @@ import * as graphene from 'graphene-pk11';
 import { idBytes, idFromBytes, newId } from '../../core/ids.ts';
 import { returnValue, slotsWithLabel } from './cryptoki.ts';
 import { createDurably, fsyncDirectory, fsyncFile, writeDurably } from './durable-file.ts';
-import { findRoot, findRoots, findSlot, initializeConfiguredModule, logIn, TokenRefusal } from './login.ts';
+import {
+  findRoot,
+  findRoots,
+  findSlot,
+  initializeConfiguredModule,
+  logIn,
+  requireUntriedPin,
+  TokenRefusal,
+} from './login.ts';
 import { moduleTraits } from './modules.ts';
 import { rootTemplate } from './objects.ts';
 import { readPin } from './pin.ts';
@@ -45,6 +53,7 @@ export function provisionHere(
   mkdirSync(dirname(settings.pinFile), { recursive: true, mode: 0o700 });
   if (settings.softhsmConf !== undefined && writeConfiguration(settings.softhsmConf))
     done('configuration-written');
+  requireUntriedPin(settings.pinFile);
   Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
   const module = loadGraphene(settings.module);
   initializeConfiguredModule(module.lib, settings.module);

@@ -5,7 +5,12 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { type Cryptoki, returnValue } from './cryptoki.ts';
 import { KnownAnswerMismatch } from './known-answers.ts';
-import { initializeConfiguredModule, loadConfiguredModule, TokenRefusal } from './login.ts';
+import {
+  initializeConfiguredModule,
+  loadConfiguredModule,
+  requireUntriedPin,
+  TokenRefusal,
+} from './login.ts';
 import type { SlowAnswer, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
 import { openSlowSession, type SlowSession } from './slow-session.ts';
 
@@ -41,6 +46,7 @@ function finalize(): void {
 function initialize(generation: number): SlowAnswer {
   finalize();
   try {
+    requireUntriedPin(settings.pinFile);
     cryptoki ??= loadConfiguredModule(settings.module);
     initializeConfiguredModule(cryptoki, settings.module);
     initialized = true;
