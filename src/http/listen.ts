@@ -1,6 +1,12 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer, type Server, type ServerOptions } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
@@ -118,10 +124,12 @@ function createNodeServer({ tls, limits = {} }: ListenOptions): Server {
 
 function wire({ hono, desk }: HttpApp, server: Server, secure: boolean): void {
   const { metrics, log } = desk;
-  const serve = getRequestListener(hono.fetch, {
+  const listener = getRequestListener(hono.fetch, {
     autoCleanupIncoming: false,
     errorHandler: (error) => refusedRequest(desk, error),
   });
+  const serve = (incoming: IncomingMessage, outgoing: ServerResponse): void =>
+    void listener(incoming, outgoing);
   server.on('request', serve);
   // The body is asked for once it is known to be wanted: see readBody.
   server.on('checkContinue', serve);

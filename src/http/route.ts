@@ -73,5 +73,5 @@ export function defineRoute<
   Body extends z.ZodType = z.ZodUndefined,
   Answer extends z.ZodType = z.ZodUndefined,
 >(route: Route<Params, Query, Body, Answer>): AnyRoute {
-  return route as unknown as AnyRoute;
+  return route;
 }

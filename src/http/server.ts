@@ -4,8 +4,10 @@ import type { Logger } from 'pino';
 import type { Caller } from '../access/caller.ts';
 import { type ErrorCode, ServiceError } from '../core/errors.ts';
 import type { Metrics } from '../core/metrics.ts';
+import { createDocsPages } from './docs.ts';
 import { type Answer, type Desk, type Endpoint, Exchange } from './exchange.ts';
 import { createHttpMetrics } from './http-metrics.ts';
+import { openApiDocument } from './openapi.ts';
 import { type Authenticate, defaultTimeoutSeconds, serveRoute } from './operation.ts';
 import type { AnyRoute } from './route.ts';
 import { createSystemPages, type ReadyCheck } from './system.ts';
@@ -73,7 +75,8 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
       serveRoute(route, authenticate, bodyTimeoutMs),
     );
   }
-  for (const page of createSystemPages({ ...options, desk })) {
+  const docs = createDocsPages(() => openApiDocument(routes, options.version));
+  for (const page of [...createSystemPages({ ...options, desk }), ...docs]) {
     mount('GET', page.path, { ...page, timeoutMs: 10_000, notable: false }, page.serve);
   }
   const unrouted: EndpointRow = {

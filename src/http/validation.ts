@@ -68,7 +68,7 @@ interface MapLimits {
  * A flat map of strings. Checked in one loop (a map is in most requests), and an issue never names the pair:
  * the names are the client's.
  */
-function stringMap(limits: MapLimits, description: string) {
+function stringMap(id: string, limits: MapLimits, description: string) {
   return z
     .custom<StringMap>()
     .check((context) => {
@@ -76,6 +76,7 @@ function stringMap(limits: MapLimits, description: string) {
       if (rule !== undefined) context.issues.push(issue(undefined, rule));
     })
     .meta({
+      id,
       type: 'object',
       description,
       maxProperties: limits.pairs,
@@ -101,12 +102,14 @@ function brokenRule(value: unknown, limits: MapLimits): Rule | undefined {
 
 /** Encryption context: authenticated, not encrypted, in any order. */
 export const contextSchema = stringMap(
+  'Context',
   { pairs: 64, nameLength: 128, valueLength: 1024 },
   'Pairs of well-formed Unicode strings that are authenticated with the data, not encrypted; their order does not matter.',
 );
 
 /** Labels of a key for people and reports. */
 export const tagsSchema = stringMap(
+  'Tags',
   { pairs: 64, nameLength: 128, valueLength: 256 },
   'Labels: pairs of well-formed Unicode strings. They are not secret.',
 );

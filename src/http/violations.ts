@@ -77,9 +77,9 @@ function textOf(issue: z.core.$ZodIssue): string {
     case 'invalid_type':
       return issue.expected === 'nonoptional' ? 'is required' : `must be of type ${issue.expected}`;
     case 'too_big':
-      return `must have or be ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${unit(issue.origin)}`;
+      return `must ${sized(issue.origin)} ${issue.inclusive === false ? 'less than' : 'at most'} ${issue.maximum}${unit(issue.origin)}`;
     case 'too_small':
-      return `must have or be ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${unit(issue.origin)}`;
+      return `must ${sized(issue.origin)} ${issue.inclusive === false ? 'more than' : 'at least'} ${issue.minimum}${unit(issue.origin)}`;
     case 'invalid_format':
       return 'does not have the required form';
     case 'not_multiple_of':
@@ -96,6 +96,10 @@ function textOf(issue: z.core.$ZodIssue): string {
     case 'custom':
       return ruleText(issue.params as Rule | undefined);
   }
+}
+
+function sized(origin: string): string {
+  return unit(origin) === '' ? 'be' : 'have';
 }
 
 function unit(origin: string): string {
