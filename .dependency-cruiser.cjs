@@ -25,7 +25,8 @@ function reach(area) {
   return [...reached];
 }
 
-const routes = '/routes\\.ts$';
+// A capability's routes may need more than one file: routes.ts, routes-schemas.ts …
+const routes = '/routes[a-z-]*\\.ts$';
 const adapters = '^src/(hsm/pkcs11(/|\\.ts$)|store/(sqlite|postgres)\\.ts$)';
 
 const directions = Object.keys(down).map((area) => ({

@@ -32,12 +32,18 @@ export const settings = {
   STATHERA_LISTEN: z
     .string()
     .default('127.0.0.1:8300')
-    .refine((value) => parseListen(value) !== undefined, { error: 'must be HOST:PORT, an IPv6 host in brackets' })
+    .refine((value) => parseListen(value) !== undefined, {
+      error: 'must be HOST:PORT, an IPv6 host in brackets',
+    })
     .describe('Address and port of the interface; port 0 takes any free one'),
-  STATHERA_DATA_DIR: z.string().min(1).default('./data').describe('Directory of everything the service keeps'),
+  STATHERA_DATA_DIR: z
+    .string()
+    .min(1)
+    .default('./data')
+    .describe('Directory of everything the service keeps'),
   STATHERA_DATABASE_URL: z
     .string()
-    .regex(/^sqlite:.+/, { error: 'must be sqlite:PATH' })
+    .regex(/^sqlite:./, { error: 'must be sqlite:PATH' })
     .optional()
     .describe('Database; default `sqlite:` and `stathera.db` in the data directory'),
   STATHERA_PKCS11_MODULE: file.describe('PKCS#11 module; default SoftHSM where the system has it'),
@@ -46,7 +52,9 @@ export const settings = {
   STATHERA_PKCS11_WRAP_MECHANISM: mechanism.describe('CKM number of AES-KWP (RFC 5649)'),
   STATHERA_HSM_HANDLES: whole('2000', 16, 100_000).describe('Unwrapped keys held in the token at once'),
   STATHERA_HSM_QUEUE: whole('8192', 64, 1_000_000).describe('Operations waiting for the HSM at most'),
-  STATHERA_TLS_CERT_FILE: file.describe('PEM certificate chain; with the key file the listener speaks TLS 1.3'),
+  STATHERA_TLS_CERT_FILE: file.describe(
+    'PEM certificate chain; with the key file the listener speaks TLS 1.3',
+  ),
   STATHERA_TLS_KEY_FILE: file.describe('PEM private key'),
   STATHERA_ALLOW_CLEARTEXT: flag.describe('1 lets a listener that is not loopback go without TLS'),
   STATHERA_LOG_LEVEL: z
@@ -59,8 +67,12 @@ export const settings = {
     .default('local')
     .describe('Region of namespaces made here'),
   STATHERA_MAX_CONNECTIONS: whole('2000', 1, 1_000_000).describe('Open connections at most'),
-  STATHERA_MAX_CONCURRENT: whole('1000', 1, 100_000).describe('Requests at work at most; more are answered 503'),
-  STATHERA_SHUTDOWN_SECONDS: whole('15', 0, 600).describe('How long requests in progress may take at shutdown'),
+  STATHERA_MAX_CONCURRENT: whole('1000', 1, 100_000).describe(
+    'Requests at work at most; more are answered 503',
+  ),
+  STATHERA_SHUTDOWN_SECONDS: whole('15', 0, 600).describe(
+    'How long requests in progress may take at shutdown',
+  ),
 } as const;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -99,7 +111,9 @@ export class ConfigError extends Error {
 /** @throws ConfigError naming every variable that is wrong or unknown */
 export function readConfig(environment: Environment): Config {
   const given = Object.fromEntries(
-    Object.entries(environment).filter(([name, value]) => isSetting(name) && value !== undefined && value !== ''),
+    Object.entries(environment).filter(
+      ([name, value]) => isSetting(name) && value !== undefined && value !== '',
+    ),
   );
   const parsed = z.strictObject(settings).safeParse(given);
   if (!parsed.success) {
@@ -115,7 +129,9 @@ export function readConfig(environment: Environment): Config {
   }
   const values = parsed.data;
   if ((values.STATHERA_TLS_CERT_FILE === undefined) !== (values.STATHERA_TLS_KEY_FILE === undefined)) {
-    throw new ConfigError('STATHERA_TLS_CERT_FILE and STATHERA_TLS_KEY_FILE belong together: set both or none');
+    throw new ConfigError(
+      'STATHERA_TLS_CERT_FILE and STATHERA_TLS_KEY_FILE belong together: set both or none',
+    );
   }
   const dataDir = resolve(values.STATHERA_DATA_DIR);
   const module = values.STATHERA_PKCS11_MODULE ?? findSoftHsm();
@@ -131,7 +147,9 @@ export function readConfig(environment: Environment): Config {
       wrapMechanism: values.STATHERA_PKCS11_WRAP_MECHANISM,
       handleLimit: values.STATHERA_HSM_HANDLES,
       maxQueued: values.STATHERA_HSM_QUEUE,
-      ...(/^libsofthsm2\./.test(basename(module)) && { softhsmConf: join(dataDir, 'hsm', 'softhsm2.conf') }),
+      ...(basename(module).startsWith('libsofthsm2.') && {
+        softhsmConf: join(dataDir, 'hsm', 'softhsm2.conf'),
+      }),
     },
     tls: certFile !== undefined && keyFile !== undefined ? { certFile, keyFile } : undefined,
     allowCleartext: values.STATHERA_ALLOW_CLEARTEXT,
@@ -143,9 +161,11 @@ export function readConfig(environment: Environment): Config {
   };
 }
 
+const clientSettings = ['STATHERA_URL', 'STATHERA_TOKEN_FILE'];
+
 /** Variables of the tests and of the command line's client are not settings of the service. */
 function isSetting(name: string): boolean {
-  return name.startsWith('STATHERA_') && !/^STATHERA_(?:TEST_|URL$|TOKEN_FILE$)/.test(name);
+  return name.startsWith('STATHERA_') && !name.startsWith('STATHERA_TEST_') && !clientSettings.includes(name);
 }
 
 function parseListen(text: string): { host: string; port: number } | undefined {
@@ -159,9 +179,15 @@ function parseListen(text: string): { host: string; port: number } | undefined {
 function findSoftHsm(): string {
   const name = 'softhsm/libsofthsm2.so';
   const roots = ['/usr/lib', '/usr/local/lib', '/opt/homebrew/lib', '/usr/lib64', '/usr/lib/pkcs11'];
-  const multiarch = existsSync('/usr/lib') ? readdirSync('/usr/lib').filter((entry) => entry.includes('-linux-')) : [];
-  const places = [...roots, ...multiarch.map((entry) => join('/usr/lib', entry))].map((root) => join(root, name));
-  const found = [...places, '/usr/lib/pkcs11/libsofthsm2.so', '/usr/lib64/pkcs11/libsofthsm2.so'].find(existsSync);
+  const multiarch = existsSync('/usr/lib')
+    ? readdirSync('/usr/lib').filter((entry) => entry.includes('-linux-'))
+    : [];
+  const places = [...roots, ...multiarch.map((entry) => join('/usr/lib', entry))].map((root) =>
+    join(root, name),
+  );
+  const found = [...places, '/usr/lib/pkcs11/libsofthsm2.so', '/usr/lib64/pkcs11/libsofthsm2.so'].find(
+    existsSync,
+  );
   if (found !== undefined) return found;
   throw new ConfigError(
     'STATHERA_PKCS11_MODULE: no SoftHSM was found; install it (Debian: apt-get install softhsm2, ' +

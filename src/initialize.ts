@@ -12,8 +12,8 @@ import { ServiceError } from './core/errors.ts';
 import { newId, serviceNamespaceId } from './core/ids.ts';
 import type { Hsm } from './hsm/hsm.ts';
 import { makeSystemKey, openSystemKeys, type SystemKeys, storeSystemKey } from './keys/system-keys.ts';
-import { createRowAuthenticator } from './store/rows.ts';
 import { migrate } from './store/migrations.ts';
+import { createRowAuthenticator } from './store/rows.ts';
 import type { Store } from './store/store.ts';
 
 export interface Initialized {

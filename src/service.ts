@@ -57,7 +57,9 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
     closers.push(() => parts.audit.close());
     closers.push(() => parts.keys.close());
     const flusher = setInterval(() => {
-      parts.keys.flush().catch((error: unknown) => log.warn({ code: codeOf(error) }, 'last uses were not written'));
+      parts.keys
+        .flush()
+        .catch((error: unknown) => log.warn({ code: codeOf(error) }, 'last uses were not written'));
     }, flushMilliseconds);
     closers.push(async () => clearInterval(flusher));
     const listener = await listen(parts.app, {
@@ -104,7 +106,8 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
   });
   const keys = createKeys({
     ...{ store, hsm, systemKeys, operations, clock },
-    onRotationFailed: (error) => log.error({ code: codeOf(error) }, 'a rotation forced by the usage limit failed'),
+    onRotationFailed: (error) =>
+      log.error({ code: codeOf(error) }, 'a rotation forced by the usage limit failed'),
   });
   const envelopes = createEnvelopes({ operations, keys, hsm });
   const metrics = createMetrics();
@@ -147,7 +150,10 @@ function exposeParts(metrics: Metrics, hsm: Hsm, audit: AuditLog): void {
   const auditReady = gauge('stathera_audit_ready', '1 while the audit log can be written');
   const auditQueued = gauge('stathera_audit_queued', 'Audit records waiting to be written');
   const auditAppended = gauge('stathera_audit_appended', 'Audit records written since the start');
-  const auditUnsigned = gauge('stathera_audit_unsigned_groups', 'Group commits written without a MAC of the HSM');
+  const auditUnsigned = gauge(
+    'stathera_audit_unsigned_groups',
+    'Group commits written without a MAC of the HSM',
+  );
   metrics.onCollect(() => {
     const status = hsm.status();
     hsmReady.set(status.state === 'ready' ? 1 : 0);
@@ -166,4 +172,3 @@ function exposeParts(metrics: Metrics, hsm: Hsm, audit: AuditLog): void {
 function codeOf(error: unknown): string {
   return error instanceof ServiceError ? error.code : 'internal';
 }
-

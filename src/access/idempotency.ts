@@ -1,5 +1,5 @@
-import type { Clock } from '../core/clock.ts';
 import { equalBytes } from '../core/bytes.ts';
+import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { isUniqueViolation, type Store, type StoreTransaction } from '../store/store.ts';
 import type { Caller } from './caller.ts';
@@ -47,7 +47,7 @@ export function createIdempotency({ store, clock }: { store: Store; clock: Clock
       const { answer } = row;
       return {
         answer() {
-          if (answer !== null) return JSON.parse(answer);
+          if (answer !== null) return JSON.parse(answer) as unknown;
           throw new ServiceError(
             'request/already-completed',
             'this request was completed before; its answer held a secret, which is shown once and not stored',

@@ -44,22 +44,27 @@ export function createNamespaces({
 }): Namespaces {
   return {
     create(caller, { name, region = defaultRegion }) {
-      return operations.run(caller, 'access.create-namespace', { kind: 'namespace', name }, async (operation) => {
-        const id = newId();
-        operation.target({ kind: 'namespace', id, name });
-        const provisionIn = await provision(id);
-        const row = await rows.seal('namespaces', newNamespaceRow({ id, name, region, now: clock.now() }));
-        return await operation.change(async (tx) => {
-          try {
-            await tx.insertInto('namespaces').values(row).execute();
-          } catch (error) {
-            if (!isUniqueViolation(error)) throw error;
-            throw new ServiceError('access/namespace-exists', 'a namespace of this name exists');
-          }
-          await provisionIn(tx);
-          return namespaceView(row);
-        });
-      });
+      return operations.run(
+        caller,
+        'access.create-namespace',
+        { kind: 'namespace', name },
+        async (operation) => {
+          const id = newId();
+          operation.target({ kind: 'namespace', id, name });
+          const provisionIn = await provision(id);
+          const row = await rows.seal('namespaces', newNamespaceRow({ id, name, region, now: clock.now() }));
+          return await operation.change(async (tx) => {
+            try {
+              await tx.insertInto('namespaces').values(row).execute();
+            } catch (error) {
+              if (!isUniqueViolation(error)) throw error;
+              throw new ServiceError('access/namespace-exists', 'a namespace of this name exists');
+            }
+            await provisionIn(tx);
+            return namespaceView(row);
+          });
+        },
+      );
     },
 
     list(caller, { limit, cursor }) {

@@ -61,59 +61,60 @@ export function createOperations({
   const idempotency = createIdempotency({ store, clock });
 
   const run: Operations['run'] = async (caller, action, initialTarget, work) => {
-      audit.assertWritable();
-      let target = initialTarget;
-      let items: readonly AuditItem[] | undefined;
-      let changed = false;
-      let replay: Replay | undefined;
+    audit.assertWritable();
+    let target = initialTarget;
+    let items: readonly AuditItem[] | undefined;
+    let changed = false;
+    let replay: Replay | undefined;
 
-      const entry = (result: Pick<AuditEntry, 'outcome' | 'code'>): AuditEntry => ({
-        id: newId(),
-        time: clock.now(),
-        namespaceId: caller.principal.namespaceId,
-        requestId: caller.requestId,
-        principal: { kind: caller.principal.kind, id: caller.principal.id, name: caller.principal.name },
-        ...(caller.source === undefined ? undefined : { source: caller.source }),
-        action,
-        ...(target && { target }),
-        ...result,
-        ...(items && { items: [...items] }),
-        ...(replay && { replayed: true }),
-      });
+    const entry = (result: Pick<AuditEntry, 'outcome' | 'code'>): AuditEntry => ({
+      id: newId(),
+      time: clock.now(),
+      namespaceId: caller.principal.namespaceId,
+      requestId: caller.requestId,
+      principal: { kind: caller.principal.kind, id: caller.principal.id, name: caller.principal.name },
+      ...(caller.source === undefined ? undefined : { source: caller.source }),
+      action,
+      ...(target && { target }),
+      ...result,
+      ...(items && { items: [...items] }),
+      ...(replay && { replayed: true }),
+    });
 
-      const operation: Operation = {
-        target: (found) => {
-          target = found;
-        },
-        items: (list) => {
-          items = list;
-        },
-        async change(apply, options = {}) {
-          const record = entry({ outcome: 'allowed' });
-          const claim = caller.idempotency && idempotency.claim(caller, action, options.secret === true);
-          const value = await audit.change(record, async (tx) => {
-            await claim?.reserve(tx);
-            const answer = await apply(tx);
-            await claim?.complete(tx, answer);
-            return answer;
-          });
-          changed = true;
-          return value;
-        },
-      };
+    const operation: Operation = {
+      target: (found) => {
+        target = found;
+      },
+      items: (list) => {
+        items = list;
+      },
+      async change(apply, options = {}) {
+        const record = entry({ outcome: 'allowed' });
+        const claim = caller.idempotency && idempotency.claim(caller, action, options.secret === true);
+        const value = await audit.change(record, async (tx) => {
+          await claim?.reserve(tx);
+          const answer = await apply(tx);
+          await claim?.complete(tx, answer);
+          return answer;
+        });
+        changed = true;
+        return value;
+      },
+    };
 
-      try {
-        authorize(caller, action);
-        replay = caller.idempotency && (await idempotency.find(caller, action));
-        const result = replay ? replay.answer() : await work(operation);
-        if (!changed) await audit.append(entry({ outcome: 'allowed' }));
-        return result as Awaited<ReturnType<typeof work>>;
-      } catch (error) {
-        // An equal request won the race for the Idempotency-Key a moment ago: its answer is there now.
-        if (idempotency.isRace(error)) return await run(caller, action, initialTarget, work);
-        if (!changed && !isServiceError(error, 'audit/unavailable')) await audit.append(entry(outcomeOf(error)));
-        throw error;
-      }
+    try {
+      authorize(caller, action);
+      replay = caller.idempotency && (await idempotency.find(caller, action));
+      const result = replay ? replay.answer() : await work(operation);
+      if (!changed) await audit.append(entry({ outcome: 'allowed' }));
+      return result as Awaited<ReturnType<typeof work>>;
+    } catch (error) {
+      // An equal request won the race for the Idempotency-Key a moment ago: its answer is there now.
+      if (idempotency.isRace(error)) return await run(caller, action, initialTarget, work);
+      if (!changed && !isServiceError(error, 'audit/unavailable'))
+        await audit.append(entry(outcomeOf(error)));
+      throw error;
+    }
   };
 
   return { run };

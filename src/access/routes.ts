@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { type AnyRoute, defineRoute } from '../http/route.ts';
 import { keyNameSchema, listQuery, timestamp, timestampText, toTimestamp } from '../http/validation.ts';
-import type { NamespaceView, Namespaces } from './namespaces.ts';
+import type { Namespaces, NamespaceView } from './namespaces.ts';
 import { scopes } from './scopes.ts';
 import type { Tokens, TokenView } from './tokens.ts';
 
@@ -123,7 +123,10 @@ function tokenRoutes(tokens: Tokens): AnyRoute[] {
       request: { params: z.strictObject({ id: z.string().max(64) }) },
       answer: { status: 204, description: 'Revoked.' },
       problems: ['access/token-not-found'],
-      handle: async ({ caller, params }) => void (await tokens.revoke(caller, params.id)),
+      async handle({ caller, params }) {
+        await tokens.revoke(caller, params.id);
+        return undefined;
+      },
     }),
   ];
 }

@@ -38,7 +38,10 @@ export interface Tokens {
    * @throws access/denied for scopes or keys beyond what the caller may hand out, access/namespace-not-found
    */
   create(caller: Caller, request: CreateTokenRequest): Promise<TokenView & { secret: string }>;
-  list(caller: Caller, page: { limit: number; cursor?: string | undefined }): Promise<{ items: TokenView[]; nextCursor?: string }>;
+  list(
+    caller: Caller,
+    page: { limit: number; cursor?: string | undefined },
+  ): Promise<{ items: TokenView[]; nextCursor?: string }>;
   /** Takes effect before it is answered; doing it again changes nothing. @throws access/token-not-found */
   revoke(caller: Caller, tokenId: string): Promise<void>;
 }
@@ -58,27 +61,32 @@ export function createTokens({
 }): Tokens {
   return {
     create(caller, request) {
-      return operations.run(caller, 'access.create-token', { kind: 'token', name: request.name }, async (operation) => {
-        checkGrant(caller.principal, request, clock.now());
-        const namespace = await namespaceFor(store, caller.principal, request.namespace);
-        const id = newId();
-        const { text, secretHash } = makeTokenSecret(id);
-        const row = await rows.seal('tokens', {
-          id,
-          namespace_id: namespace.id,
-          name: request.name,
-          secret_hash: secretHash,
-          scopes: JSON.stringify([...new Set(request.scopes)]),
-          key_patterns: request.keys === undefined ? null : JSON.stringify([...new Set(request.keys)]),
-          created_at: clock.now(),
-          expires_at: request.expiresAt ?? null,
-          revoked_at: null,
-          revision: 1,
-        });
-        operation.target({ kind: 'token', id, name: request.name });
-        await operation.change((tx) => tx.insertInto('tokens').values(row).execute(), { secret: true });
-        return { ...tokenView(row, namespace.name), secret: text };
-      });
+      return operations.run(
+        caller,
+        'access.create-token',
+        { kind: 'token', name: request.name },
+        async (operation) => {
+          checkGrant(caller.principal, request, clock.now());
+          const namespace = await namespaceFor(store, caller.principal, request.namespace);
+          const id = newId();
+          const { text, secretHash } = makeTokenSecret(id);
+          const row = await rows.seal('tokens', {
+            id,
+            namespace_id: namespace.id,
+            name: request.name,
+            secret_hash: secretHash,
+            scopes: JSON.stringify([...new Set(request.scopes)]),
+            key_patterns: request.keys === undefined ? null : JSON.stringify([...new Set(request.keys)]),
+            created_at: clock.now(),
+            expires_at: request.expiresAt ?? null,
+            revoked_at: null,
+            revision: 1,
+          });
+          operation.target({ kind: 'token', id, name: request.name });
+          await operation.change((tx) => tx.insertInto('tokens').values(row).execute(), { secret: true });
+          return { ...tokenView(row, namespace.name), secret: text };
+        },
+      );
     },
 
     list(caller, { limit, cursor }) {
@@ -100,28 +108,49 @@ export function createTokens({
         const page = found.slice(0, limit);
         await Promise.all(page.map((row) => rows.verify('tokens', row)));
         const last = found.length > limit ? page.at(-1) : undefined;
-        return { items: page.map((row) => tokenView(row, namespace.name)), ...(last && { nextCursor: last.id }) };
+        return {
+          items: page.map((row) => tokenView(row, namespace.name)),
+          ...(last && { nextCursor: last.id }),
+        };
       });
     },
 
     revoke(caller, tokenId) {
-      return operations.run(caller, 'access.revoke-token', { kind: 'token', id: tokenId }, async (operation) => {
-        const row = await store.db.selectFrom('tokens').selectAll().where('id', '=', tokenId).executeTakeFirst();
-        const foreign = row?.namespace_id !== caller.principal.namespaceId;
-        if (!row || (foreign && !caller.principal.scopes.has('service:admin'))) throw tokenNotFound();
-        await rows.verify('tokens', row);
-        operation.target({ kind: 'token', id: row.id, name: row.name });
-        if (row.revoked_at !== null) return;
-        const { mac: _, ...current } = row;
-        const next = await rows.seal('tokens', { ...current, revoked_at: clock.now(), revision: row.revision + 1 });
-        try {
-          await operation.change(async (tx) => {
-            await tx.updateTable('tokens').set(next).where('id', '=', row.id).where('revoked_at', 'is', null).execute();
+      return operations.run(
+        caller,
+        'access.revoke-token',
+        { kind: 'token', id: tokenId },
+        async (operation) => {
+          const row = await store.db
+            .selectFrom('tokens')
+            .selectAll()
+            .where('id', '=', tokenId)
+            .executeTakeFirst();
+          const foreign = row?.namespace_id !== caller.principal.namespaceId;
+          if (!row || (foreign && !caller.principal.scopes.has('service:admin'))) throw tokenNotFound();
+          await rows.verify('tokens', row);
+          operation.target({ kind: 'token', id: row.id, name: row.name });
+          if (row.revoked_at !== null) return;
+          const { mac: _, ...current } = row;
+          const next = await rows.seal('tokens', {
+            ...current,
+            revoked_at: clock.now(),
+            revision: row.revision + 1,
           });
-        } finally {
-          authenticator.forget(row.id);
-        }
-      });
+          try {
+            await operation.change(async (tx) => {
+              await tx
+                .updateTable('tokens')
+                .set(next)
+                .where('id', '=', row.id)
+                .where('revoked_at', 'is', null)
+                .execute();
+            });
+          } finally {
+            authenticator.forget(row.id);
+          }
+        },
+      );
     },
   };
 }

@@ -4,11 +4,10 @@ import type { AuditHead } from '../audit/audit.ts';
 import { acceptLoss } from '../audit/loss.ts';
 import type { VerifyReport } from '../audit/report.ts';
 import { verifyAudit } from '../audit/verify.ts';
+import { withAuditMac } from '../audit-mac.ts';
 import { type Config, readConfig } from '../config.ts';
-import { openSystemKeys } from '../keys/system-keys.ts';
-import type { Store } from '../store/store.ts';
 import { print } from './output.ts';
-import type { Surroundings } from './program.ts';
+import type { Surroundings } from './surroundings.ts';
 
 export function addAuditCommands(program: Command, { environment, adapters, exit }: Surroundings): void {
   const audit = program.command('audit').description('check the audit log on this machine');
@@ -16,15 +15,27 @@ export function addAuditCommands(program: Command, { environment, adapters, exit
   audit
     .command('verify')
     .description('check every record, chain and segment; needs no PIN and may run beside the service')
-    .option('--expect <head>', 'a head from an earlier run, WRITER:SEQUENCE:HASH; may be repeated', collectHead, [])
+    .option(
+      '--expect <head>',
+      'a head from an earlier run, WRITER:SEQUENCE:HASH; may be repeated',
+      collectHead,
+      [],
+    )
     .option('--with-token', 'log in to the HSM and check its MACs too (uses the PIN file)')
     .action(async (options: { expect: AuditHead[]; withToken?: true }, command: Command) => {
       const config = readConfig(environment);
       const store = adapters.openStore({ file: config.databaseFile, readonly: true });
       try {
         const verify = (mac?: (data: Uint8Array) => Promise<Uint8Array>) =>
-          verifyAudit({ directory: auditDirectory(config), store, expect: options.expect, ...(mac && { mac }) });
-        const report = options.withToken ? await withToken(config, store, verify) : await verify();
+          verifyAudit({
+            directory: auditDirectory(config),
+            store,
+            expect: options.expect,
+            ...(mac && { mac }),
+          });
+        const report = options.withToken
+          ? await withAuditMac({ config, adapters, store }, verify)
+          : await verify();
         print(command, report, () => lines(report));
         exit(report.ok ? 0 : 1);
       } finally {
@@ -54,20 +65,6 @@ export function addAuditCommands(program: Command, { environment, adapters, exit
         await store.close();
       }
     });
-
-  async function withToken(
-    config: Config,
-    store: Store,
-    verify: (mac: (data: Uint8Array) => Promise<Uint8Array>) => Promise<VerifyReport>,
-  ): Promise<VerifyReport> {
-    const hsm = await adapters.openHsm(config.hsm, () => undefined);
-    try {
-      const systemKeys = await openSystemKeys({ hsm, store });
-      return await verify((data) => hsm.mac(systemKeys.audit, data));
-    } finally {
-      await hsm.close();
-    }
-  }
 }
 
 function auditDirectory(config: Config): string {
@@ -77,7 +74,8 @@ function auditDirectory(config: Config): string {
 function collectHead(text: string, heads: AuditHead[]): AuditHead[] {
   const match = /^([a-z0-9][a-z0-9-]*):(\d{1,15}):([0-9a-f]{64})$/.exec(text);
   const [, writer, sequence, head] = match ?? [];
-  if (writer === undefined || head === undefined) throw new InvalidArgumentError('must be WRITER:SEQUENCE:HASH');
+  if (writer === undefined || head === undefined)
+    throw new InvalidArgumentError('must be WRITER:SEQUENCE:HASH');
   return [...heads, { writer, sequence: Number(sequence), head }];
 }
 

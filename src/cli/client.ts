@@ -19,18 +19,23 @@ export interface Client {
 /** The service a user's environment points at: STATHERA_URL and STATHERA_TOKEN_FILE. */
 export function createClient(environment: Environment): Client {
   const url = environment['STATHERA_URL'] ?? 'http://127.0.0.1:8300';
-  const tokenFile = environment['STATHERA_TOKEN_FILE'] ?? `${environment['STATHERA_DATA_DIR'] ?? './data'}/bootstrap-token`;
+  const tokenFile =
+    environment['STATHERA_TOKEN_FILE'] ?? `${environment['STATHERA_DATA_DIR'] ?? './data'}/bootstrap-token`;
   return {
     async call(method, path, body) {
       const token = (await readToken(tokenFile)).trim();
       const response = await send(url, path, {
         method,
-        headers: { authorization: `Bearer ${token}`, ...(body !== undefined && { 'content-type': 'application/json' }) },
+        headers: {
+          authorization: `Bearer ${token}`,
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+        },
         ...(body !== undefined && { body: JSON.stringify(body) }),
         signal: AbortSignal.timeout(timeoutMilliseconds),
         redirect: 'error',
       });
-      const answer: unknown = response.status === 204 ? undefined : await response.json().catch(() => undefined);
+      const answer: unknown =
+        response.status === 204 ? undefined : await response.json().catch(() => undefined);
       if (response.ok) return answer;
       throw new ClientError(problemText(response.status, answer, tokenFile));
     },
@@ -41,7 +46,9 @@ async function readToken(file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch {
-    throw new ClientError(`cannot read the token file ${file}: set STATHERA_TOKEN_FILE to a file that holds your token`);
+    throw new ClientError(
+      `cannot read the token file ${file}: set STATHERA_TOKEN_FILE to a file that holds your token`,
+    );
   }
 }
 
@@ -55,9 +62,16 @@ async function send(url: string, path: string, init: RequestInit): Promise<Respo
 }
 
 function problemText(status: number, answer: unknown, tokenFile: string): string {
-  const problem = (answer ?? {}) as { code?: string; detail?: string; errors?: { pointer: string; detail: string }[] };
-  if (problem.code === undefined) return `the server answered ${status} and no problem document: is STATHERA_URL a Stathera service?`;
-  const rules = (problem.errors ?? []).map(({ pointer, detail }) => `\n  ${pointer || '/'} ${detail}`).join('');
+  const problem = (answer ?? {}) as {
+    code?: string;
+    detail?: string;
+    errors?: { pointer: string; detail: string }[];
+  };
+  if (problem.code === undefined)
+    return `the server answered ${status} and no problem document: is STATHERA_URL a Stathera service?`;
+  const rules = (problem.errors ?? [])
+    .map(({ pointer, detail }) => `\n  ${pointer || '/'} ${detail}`)
+    .join('');
   const hint = status === 401 ? ` (the token in ${tokenFile} is unknown, expired or revoked)` : '';
   return `${problem.code}: ${problem.detail ?? ''}${hint}${rules}`;
 }

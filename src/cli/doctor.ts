@@ -7,7 +7,7 @@ import { ServiceError } from '../core/errors.ts';
 import { bootstrapTokenFile } from '../initialize.ts';
 import { schemaNumber } from '../store/migrations.ts';
 import { print } from './output.ts';
-import type { Surroundings } from './program.ts';
+import type { Surroundings } from './surroundings.ts';
 
 interface Finding {
   readonly check: string;
@@ -30,7 +30,9 @@ export function addDoctorCommand(program: Command, { environment, adapters, exit
         await checkDisk(config),
         checkListener(config),
       ];
-      print(command, { findings }, () => findings.map(({ check, state, text }) => `${mark(state)} ${check}: ${text}`));
+      print(command, { findings }, () =>
+        findings.map(({ check, state, text }) => `${mark(state)} ${check}: ${text}`),
+      );
       exit(findings.some(({ state }) => state === 'failed') ? 1 : 0);
     });
 }
@@ -46,9 +48,14 @@ async function checkFiles(config: Config): Promise<Finding[]> {
     ['PIN file', config.hsm.pinFile],
   ] as const) {
     const found = await stat(path).catch(() => undefined);
-    if (!found) findings.push({ check, state: 'failed', text: `${path} is not there: run \`stathera init\`` });
+    if (!found)
+      findings.push({ check, state: 'failed', text: `${path} is not there: run \`stathera init\`` });
     else if ((found.mode & 0o077) !== 0) {
-      findings.push({ check, state: 'warning', text: `others may read ${path}: take the rights away with chmod go=` });
+      findings.push({
+        check,
+        state: 'warning',
+        text: `others may read ${path}: take the rights away with chmod go=`,
+      });
     } else findings.push({ check, state: 'ok', text: path });
   }
   const refused = await stat(`${config.hsm.pinFile}.refused`).catch(() => undefined);
@@ -99,7 +106,11 @@ async function checkDatabase(config: Config, adapters: Adapters): Promise<Findin
   try {
     const store = adapters.openStore({ file: config.databaseFile, readonly: true });
     try {
-      return { check, state: 'ok', text: `${config.databaseFile}, migration ${await schemaNumber(store.db)}` };
+      return {
+        check,
+        state: 'ok',
+        text: `${config.databaseFile}, migration ${await schemaNumber(store.db)}`,
+      };
     } finally {
       await store.close();
     }

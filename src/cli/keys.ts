@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { createClient } from './client.ts';
 import { print, table } from './output.ts';
-import type { Surroundings } from './program.ts';
+import type { Surroundings } from './surroundings.ts';
 
 interface KeyAnswer {
   readonly id: string;
@@ -49,15 +49,29 @@ export function addKeyCommands(program: Command, { environment }: Surroundings):
       print(command, { items }, () =>
         table([
           ['NAME', 'ALGORITHM', 'STATE', 'VERSION', 'LAST USED'],
-          ...items.map((key) => [key.name, key.algorithm, key.state, String(key.currentVersion), key.lastUsedAt ?? '-']),
+          ...items.map((key) => [
+            key.name,
+            key.algorithm,
+            key.state,
+            String(key.currentVersion),
+            key.lastUsedAt ?? '-',
+          ]),
         ]),
       );
     });
 
   for (const [verb, description, act] of [
     ['show', 'describe a key', (key: string) => client.call('GET', path(key))],
-    ['rotate', 'make a new version and encrypt with it', (key: string) => client.call('POST', `${path(key)}/rotate`, {})],
-    ['disable', 'refuse to encrypt and decrypt', (key: string) => client.call('PATCH', path(key), { state: 'disabled' })],
+    [
+      'rotate',
+      'make a new version and encrypt with it',
+      (key: string) => client.call('POST', `${path(key)}/rotate`, {}),
+    ],
+    [
+      'disable',
+      'refuse to encrypt and decrypt',
+      (key: string) => client.call('PATCH', path(key), { state: 'disabled' }),
+    ],
     ['enable', 'allow it again', (key: string) => client.call('PATCH', path(key), { state: 'enabled' })],
   ] as const) {
     keys

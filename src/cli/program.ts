@@ -9,14 +9,7 @@ import { addDoctorCommand } from './doctor.ts';
 import { addInitCommand } from './init.ts';
 import { addKeyCommands } from './keys.ts';
 import { addServeCommand } from './serve.ts';
-
-/** What every command has: its surroundings, and a way to say how it ended. */
-export interface Surroundings {
-  readonly environment: Environment;
-  readonly adapters: Adapters;
-  /** The process's exit code; 0 unless a command says otherwise. */
-  exit(code: number): void;
-}
+import type { Surroundings } from './surroundings.ts';
 
 /** Runs one command. @returns the exit code; errors are one clear line on stderr */
 export async function runCommandLine(

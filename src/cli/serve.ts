@@ -3,7 +3,7 @@ import { pino } from 'pino';
 import { readConfig } from '../config.ts';
 import { bootstrapTokenFile } from '../initialize.ts';
 import { startService } from '../service.ts';
-import type { Surroundings } from './program.ts';
+import type { Surroundings } from './surroundings.ts';
 
 export function addServeCommand(program: Command, { environment, adapters }: Surroundings): void {
   program
@@ -12,7 +12,10 @@ export function addServeCommand(program: Command, { environment, adapters }: Sur
     .action(async () => {
       const config = readConfig(environment);
       // stdout is for people and scripts that wait for the address; logs go to stderr.
-      const log = pino({ level: config.logLevel, base: { pid: process.pid } }, pino.destination({ dest: 2, sync: false, minLength: 0 }));
+      const log = pino(
+        { level: config.logLevel, base: { pid: process.pid } },
+        pino.destination({ dest: 2, sync: false, minLength: 0 }),
+      );
       const service = await startService(config, adapters, log);
       console.log(`stathera listening on ${service.listener.url}`);
       console.log(firstCalls(service.listener.url, bootstrapTokenFile(config)));

@@ -37,7 +37,10 @@ const zeros = new Uint8Array(commitmentBytes);
 
 /** Every failure to decrypt looks like this one: tampered, truncated, foreign, unknown or hidden key, context. */
 export function decryptionFailed(): ServiceError {
-  return new ServiceError('envelope/decryption-failed', 'the ciphertext cannot be decrypted with this key and context');
+  return new ServiceError(
+    'envelope/decryption-failed',
+    'the ciphertext cannot be decrypted with this key and context',
+  );
 }
 
 export function createMessages(hsm: Hsm): Messages {
@@ -96,4 +99,3 @@ export function createMessages(hsm: Hsm): Messages {
 function rejectedAlike(error: unknown): never {
   throw error instanceof HsmRejected ? decryptionFailed() : error;
 }
-

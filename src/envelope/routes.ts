@@ -1,5 +1,6 @@
 import { toBase64, wipe } from '../core/bytes.ts';
 import { type AnyRoute, defineRoute } from '../http/route.ts';
+import type { Envelopes } from './envelope.ts';
 import {
   batchItemIn,
   batchResultOut,
@@ -8,8 +9,7 @@ import {
   openedOut,
   sealedOut,
   wipeItems,
-} from './answers.ts';
-import type { Envelopes } from './envelope.ts';
+} from './routes-answers.ts';
 import {
   batchAnswer,
   batchBody,
@@ -23,7 +23,7 @@ import {
   randomBody,
   rewrapBody,
   sealedAnswer,
-} from './schemas.ts';
+} from './routes-schemas.ts';
 
 const tag = 'Encryption';
 const encrypting = ['key/not-found', 'key/disabled', 'key/version-disabled', 'key/usage-exhausted'] as const;
@@ -38,7 +38,11 @@ export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
       tag,
       summary: 'Encrypt up to 4 KiB with the current version of a key, inside the HSM',
       request: { params: keyParams, body: encryptBody },
-      answer: { status: 200, description: 'The ciphertext; it names its key and version.', body: sealedAnswer },
+      answer: {
+        status: 200,
+        description: 'The ciphertext; it names its key and version.',
+        body: sealedAnswer,
+      },
       problems: encrypting,
       example: { plaintext: 'aGVsbG8=', context: { table: 'users', row: '42' } },
       async handle({ caller, params, body }) {
@@ -131,7 +135,8 @@ function batchRoute(envelopes: Envelopes): AnyRoute {
     operationId: 'batch',
     tag,
     summary: 'Up to 1,000 operations over several keys, a status for each',
-    description: 'Answers 200 whenever the request itself is well formed; results stand in the order of the items.',
+    description:
+      'Answers 200 whenever the request itself is well formed; results stand in the order of the items.',
     bodyLimitBytes: 8 * 1024 * 1024,
     timeoutSeconds: 60,
     request: { body: batchBody },

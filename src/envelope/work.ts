@@ -82,7 +82,8 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
     const parsed = parseCiphertext(request.ciphertext);
     if (!parsed) throw decryptionFailed();
     const key = await keys.find(principal, idText(parsed.keyId)).catch(hiddenAlike);
-    if (request.key !== undefined && request.key !== key.name && request.key !== key.id) throw decryptionFailed();
+    if (request.key !== undefined && request.key !== key.name && request.key !== key.id)
+      throw decryptionFailed();
     note(targetOf(key));
     return { key, parsed };
   }

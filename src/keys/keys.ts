@@ -93,7 +93,15 @@ export function createKeys({
     onRotationDue: (version) => void forceRotation(version).catch(onRotationFailed),
   });
   const listing = createKeyListing({ store, rows, usage });
-  const changes = createKeyChanges({ store, hsm, rows, clock, lookup, makeVersion, lastUsed: listing.lastUsed });
+  const changes = createKeyChanges({
+    store,
+    hsm,
+    rows,
+    clock,
+    lookup,
+    makeVersion,
+    lastUsed: listing.lastUsed,
+  });
 
   const use: Keys['use'] = (caller, action, ref, work) =>
     operations.run(caller, action, { kind: 'key', name: ref }, async (operation) => {
@@ -173,7 +181,8 @@ export function createKeys({
         return await listing.describeVersion(await changes.version(operation, key, row, state));
       }),
 
-    rotate: (caller, ref) => use(caller, 'keys.rotate', ref, (key, operation) => changes.rotate(operation, key)),
+    rotate: (caller, ref) =>
+      use(caller, 'keys.rotate', ref, (key, operation) => changes.rotate(operation, key)),
 
     use,
     find: lookup.find,

@@ -1,5 +1,5 @@
-import type { Principal } from '../access/caller.ts';
 import { sql } from 'kysely';
+import type { Principal } from '../access/caller.ts';
 import { ServiceError } from '../core/errors.ts';
 import type { Algorithm } from '../crypto/suites.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
@@ -22,7 +22,15 @@ export interface PageRequest {
 type KeyInUse = Pick<KeyRow, 'id' | 'current_version_id'>;
 
 /** Reads keys and versions from the store for people: every row shown is authenticated first. */
-export function createKeyListing({ store, rows, usage }: { store: Store; rows: RowAuthenticator; usage: Usage }) {
+export function createKeyListing({
+  store,
+  rows,
+  usage,
+}: {
+  store: Store;
+  rows: RowAuthenticator;
+  usage: Usage;
+}) {
   /** The latest use of any version of each key, from the store and from memory. */
   async function lastUsed(keys: readonly KeyInUse[]): Promise<Map<string, number | undefined>> {
     const stored = await store.db
@@ -42,7 +50,11 @@ export function createKeyListing({ store, rows, usage }: { store: Store; rows: R
     );
   }
 
-  function versionView(row: Omit<KeyVersionRow, 'mac'>, reserved: number, stored: number | null): KeyVersionView {
+  function versionView(
+    row: Omit<KeyVersionRow, 'mac'>,
+    reserved: number,
+    stored: number | null,
+  ): KeyVersionView {
     const lastUsedAt = latest(stored, usage.lastUsed(row.id));
     return {
       id: row.id,
@@ -145,7 +157,9 @@ export function createKeyListing({ store, rows, usage }: { store: Store; rows: R
       .where('version_id', '=', row.id)
       .executeTakeFirst();
     if (!counter) {
-      throw new ServiceError('internal', 'a stored record is missing', { cause: new Error('usage row missing') });
+      throw new ServiceError('internal', 'a stored record is missing', {
+        cause: new Error('usage row missing'),
+      });
     }
     await rows.verify('key_usage', counter);
     return versionView(row, counter.reserved, counter.last_used_at);

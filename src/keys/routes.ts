@@ -24,7 +24,10 @@ const description = plainText({ max: 1024 });
 
 const createBody = z.strictObject({
   name: keyNameSchema,
-  algorithm: z.enum(algorithms).optional().transform((value) => value ?? 'aes-256-gcm'),
+  algorithm: z
+    .enum(algorithms)
+    .optional()
+    .transform((value) => value ?? 'aes-256-gcm'),
   purpose: z.literal('encrypt').optional(),
   description: description.optional().transform((value) => value ?? ''),
   tags: tagsSchema.optional().transform((value) => value ?? {}),
@@ -41,7 +44,9 @@ const keyAnswer = z.object({
   name: z.string(),
   algorithm: z.enum(algorithms),
   purpose: z.string(),
-  protection: z.string().meta({ description: 'Where the secret lives in use: `hsm` never leaves the token.' }),
+  protection: z
+    .string()
+    .meta({ description: 'Where the secret lives in use: `hsm` never leaves the token.' }),
   state: z.enum(['enabled', 'disabled']),
   description: z.string(),
   tags: z.record(z.string(), z.string()),
@@ -78,7 +83,8 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       answer: { status: 201, description: 'The key.', body: keyAnswer },
       problems: ['key/exists'],
       example: { name: 'payments', tags: { team: 'checkout' } },
-      handle: async ({ caller, body: { purpose: _, ...request } }) => keyOut(await keys.create(caller, request)),
+      handle: async ({ caller, body: { purpose: _, ...request } }) =>
+        keyOut(await keys.create(caller, request)),
     }),
     defineRoute({
       method: 'get',
@@ -87,7 +93,11 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       tag,
       summary: 'List the keys the caller may see, oldest first',
       request: { query: listQuery },
-      answer: { status: 200, description: 'A page of keys.', body: z.object({ items: z.array(keyAnswer), nextCursor }) },
+      answer: {
+        status: 200,
+        description: 'A page of keys.',
+        body: z.object({ items: z.array(keyAnswer), nextCursor }),
+      },
       problems: [],
       async handle({ caller, query }) {
         const page = await keys.list(caller, query);

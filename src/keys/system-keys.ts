@@ -36,7 +36,10 @@ export async function openSystemKeys({ hsm, store }: { hsm: Hsm; store: Store })
   const activeKeks = new Map<string, Promise<KeyRef>>();
 
   async function load(row: SystemKeyRow | undefined): Promise<KeyRef> {
-    if (!row) throw new ServiceError('internal', 'a stored record is missing', { cause: new Error('KEK row missing') });
+    if (!row)
+      throw new ServiceError('internal', 'a stored record is missing', {
+        cause: new Error('KEK row missing'),
+      });
     const wrapping = await wrappingOf(hsm, store, row.id);
     if (!wrapping) throw notEnrolled(hsm);
     await verifyRows(rows, { row, wrapping });
@@ -114,7 +117,11 @@ interface StoredSystemKey {
   readonly wrapping: SystemKeyWrappingRow;
 }
 
-async function unverified(hsm: Hsm, store: Store, purpose: Purpose): Promise<StoredSystemKey & { ref: KeyRef }> {
+async function unverified(
+  hsm: Hsm,
+  store: Store,
+  purpose: Purpose,
+): Promise<StoredSystemKey & { ref: KeyRef }> {
   const row = await store.db
     .selectFrom('system_keys')
     .selectAll()
@@ -123,7 +130,8 @@ async function unverified(hsm: Hsm, store: Store, purpose: Purpose): Promise<Sto
     .where('state', '=', 'active')
     .orderBy('generation', 'desc')
     .executeTakeFirst();
-  if (!row) throw new ServiceError('store/unavailable', 'the database is not initialized: run `stathera init`');
+  if (!row)
+    throw new ServiceError('store/unavailable', 'the database is not initialized: run `stathera init`');
   const wrapping = await wrappingOf(hsm, store, row.id);
   if (!wrapping) throw notEnrolled(hsm);
   return { row, wrapping, ref: refOf(row, wrapping) };

@@ -58,7 +58,10 @@ export function createUsage({
       const reserved = row.reserved + uses;
       if (reserved >= rotateAfterUses) onRotationDue(version);
       if (reserved > refuseAfterUses) {
-        throw new ServiceError('key/usage-exhausted', 'this version has encrypted as often as is safe: rotate the key');
+        throw new ServiceError(
+          'key/usage-exhausted',
+          'this version has encrypted as often as is safe: rotate the key',
+        );
       }
       if (await writeReserved(store, rows, row, reserved)) return { remaining: uses };
     }
@@ -68,7 +71,8 @@ export function createUsage({
   return {
     async take(version, uses) {
       for (;;) {
-        const block = blocks.peek(version.id) ?? (await blocks.get(version.id, () => reserve(version, blockUses)));
+        const block =
+          blocks.peek(version.id) ?? (await blocks.get(version.id, () => reserve(version, blockUses)));
         if (block.remaining >= uses) {
           block.remaining -= uses;
           return;
@@ -114,7 +118,9 @@ async function usageRow(store: Store, rows: RowAuthenticator, versionId: string)
     .where('version_id', '=', versionId)
     .executeTakeFirst();
   if (!row) {
-    throw new ServiceError('internal', 'a stored record is missing', { cause: new Error('usage row missing') });
+    throw new ServiceError('internal', 'a stored record is missing', {
+      cause: new Error('usage row missing'),
+    });
   }
   await rows.verify('key_usage', row);
   return row;

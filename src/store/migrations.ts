@@ -214,7 +214,7 @@ export async function migrate(
   for (const migration of known) {
     if (done.has(migration.number)) continue;
     await db.transaction().execute(async (tx) => {
-      await migration.up(tx as Kysely<Schema>, dialect);
+      await migration.up(tx, dialect);
       await tx
         .insertInto('schema_migrations')
         .values({

@@ -67,7 +67,7 @@ export interface RowAuthenticator {
 export function createRowAuthenticator(mac: Prf): RowAuthenticator {
   return {
     async seal(table, row) {
-      const tag = await mac(encodeRow(table, currentLayout, row as Record<string, unknown>));
+      const tag = await mac(encodeRow(table, currentLayout, row));
       return { ...row, mac: concatBytes(Uint8Array.of(currentLayout), tag) };
     },
     async verify(table, row) {

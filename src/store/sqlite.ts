@@ -89,7 +89,7 @@ function typedErrors(statement: Database.Statement): SqliteStatement {
     reader: statement.reader,
     all: (parameters) => attempt(() => statement.all(parameters)),
     run: (parameters) => attempt(() => statement.run(parameters)),
-    iterate: (parameters) => attempt(() => statement.iterate(parameters)) as IterableIterator<unknown>,
+    iterate: (parameters) => attempt(() => statement.iterate(parameters)),
   };
 }
 

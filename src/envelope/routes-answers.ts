@@ -4,7 +4,13 @@ import { ServiceError } from '../core/errors.ts';
 import { problemOf } from '../http/problem.ts';
 import { invalidRequest } from '../http/violations.ts';
 import type { BatchItem, BatchResult } from './batch.ts';
-import { batchItem, type batchAnswer, type dataKeysAnswer, type openedAnswer, type sealedAnswer } from './schemas.ts';
+import {
+  type batchAnswer,
+  batchItem,
+  type dataKeysAnswer,
+  type openedAnswer,
+  type sealedAnswer,
+} from './routes-schemas.ts';
 import type { DataKey, Opened, Sealed } from './work.ts';
 
 // Domain values ⇄ members of the wire. Secrets are wiped as soon as their text exists.

@@ -9,9 +9,22 @@ const context = contextSchema.optional().transform((pairs) => pairs ?? {});
 const plaintext = base64Bytes({ max: plaintextLimitBytes });
 /** Foreign formats may be longer: they are refused as undecryptable, not as invalid. */
 const ciphertext = base64Bytes({ max: plaintextLimitBytes + overheadBytes + 4096 });
-const count = z.int().min(1).max(100).optional().transform((value) => value ?? 1);
-const dataKeyBytes = z.int().min(16).max(64).optional().transform((value) => value ?? 32);
-const flag = z.boolean().optional().transform((value) => value ?? false);
+const count = z
+  .int()
+  .min(1)
+  .max(100)
+  .optional()
+  .transform((value) => value ?? 1);
+const dataKeyBytes = z
+  .int()
+  .min(16)
+  .max(64)
+  .optional()
+  .transform((value) => value ?? 32);
+const flag = z
+  .boolean()
+  .optional()
+  .transform((value) => value ?? false);
 const randomBytes = z.int().min(1).max(65_536);
 
 export const keyParams = z.strictObject({ key: keyRefSchema });
