@@ -176,7 +176,7 @@ async function bootstrapSecret(file: string): Promise<{ id: string; secretHash: 
     if (parsed) return parsed;
     throw new ServiceError(
       'store/unavailable',
-      `${file} holds no token; remove it and run init again to get a new one`,
+      `${file} holds no token; remove it and run init again to get a new one.`,
     );
   }
   const id = newId();

@@ -39,7 +39,7 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
   if (!existsSync(join(config.dataDir, 'initialized'))) {
     throw new ServiceError(
       'store/unavailable',
-      `${config.dataDir} is not initialized: run \`stathera init\` (an empty directory here may be a mount that failed)`,
+      `${config.dataDir} is not initialized: run \`stathera init\` (an empty directory here may be a mount that failed).`,
     );
   }
   const note: Note = (level, event, fields) => log[level](fields, event);

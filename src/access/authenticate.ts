@@ -96,5 +96,5 @@ function bearer(authorization: string | undefined): string | undefined {
 }
 
 function unauthenticated(): ServiceError {
-  return new ServiceError('access/unauthenticated', 'no valid credential was presented');
+  return new ServiceError('access/unauthenticated', 'No valid credential was presented.');
 }

@@ -41,7 +41,7 @@ export function createIdempotency({ store, clock }: { store: Store; clock: Clock
       if (row.operation !== operation || !equalBytes(row.fingerprint, idempotency.fingerprint)) {
         throw new ServiceError(
           'request/idempotency-conflict',
-          'this Idempotency-Key was used for another request; use a new key for a new request',
+          'This Idempotency-Key was used for another request; use a new key for a new request.',
         );
       }
       const { answer } = row;
@@ -50,7 +50,7 @@ export function createIdempotency({ store, clock }: { store: Store; clock: Clock
           if (answer !== null) return JSON.parse(answer) as unknown;
           throw new ServiceError(
             'request/already-completed',
-            'this request was completed before; its answer held a secret, which is shown once and not stored',
+            'This request was completed before; its answer held a secret, which is shown once and not stored.',
           );
         },
       };

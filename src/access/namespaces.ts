@@ -58,7 +58,7 @@ export function createNamespaces({
               await tx.insertInto('namespaces').values(row).execute();
             } catch (error) {
               if (!isUniqueViolation(error)) throw error;
-              throw new ServiceError('access/namespace-exists', 'a namespace of this name exists');
+              throw new ServiceError('access/namespace-exists', 'A namespace of this name exists.');
             }
             await provisionIn(tx);
             return namespaceView(row);

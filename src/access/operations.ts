@@ -39,7 +39,7 @@ export interface Operations {
 export function authorize(caller: Caller, action: Action): void {
   const allowing = actions[action];
   if (allowing.some((scope) => caller.principal.scopes.has(scope))) return;
-  throw new ServiceError('access/denied', `this needs the scope ${allowing.join(' or ')}`);
+  throw new ServiceError('access/denied', `This needs the scope ${allowing.join(' or ')}.`);
 }
 
 /** What the record says of an error: permitted but not done, or not permitted (or no such thing). */

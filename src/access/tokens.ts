@@ -160,14 +160,14 @@ function checkGrant(principal: Principal, request: CreateTokenRequest, now: numb
   const isServiceAdmin = principal.scopes.has('service:admin');
   const beyond = request.scopes.filter((scope) => serviceScopes.includes(scope));
   if (beyond.length > 0 && !isServiceAdmin) {
-    throw new ServiceError('access/denied', 'only an administrator of the service may grant service scopes');
+    throw new ServiceError('access/denied', 'Only an administrator of the service may grant service scopes.');
   }
   const own = principal.keyPatterns;
   if (own !== undefined && !request.keys?.every((pattern) => own.some((outer) => covers(outer, pattern)))) {
-    throw new ServiceError('access/denied', 'the keys of the new token must lie within those of the caller');
+    throw new ServiceError('access/denied', 'The keys of the new token must lie within those of the caller.');
   }
   if (request.expiresAt !== undefined && request.expiresAt <= now) {
-    throw new ServiceError('request/invalid', 'the request does not have the required form', {
+    throw new ServiceError('request/invalid', 'The request breaks the rules listed in errors.', {
       errors: [{ pointer: '/expiresAt', detail: 'must be in the future' }],
     });
   }
@@ -184,15 +184,15 @@ async function namespaceFor(
     : query.where('name', '=', name)
   ).executeTakeFirst();
   const reachable = found && (found.id === principal.namespaceId || principal.scopes.has('service:admin'));
-  if (!reachable) throw new ServiceError('access/namespace-not-found', 'there is no such namespace');
+  if (!reachable) throw new ServiceError('access/namespace-not-found', 'There is no such namespace.');
   if (found.id === principal.namespaceId && !principal.scopes.has('access:admin')) {
-    throw new ServiceError('access/denied', 'this needs the scope access:admin');
+    throw new ServiceError('access/denied', 'This needs the scope access:admin.');
   }
   return found;
 }
 
 function tokenNotFound(): ServiceError {
-  return new ServiceError('access/token-not-found', 'there is no such token');
+  return new ServiceError('access/token-not-found', 'There is no such token.');
 }
 
 function tokenView(row: Omit<TokenRow, 'mac'>, namespace: string): TokenView {

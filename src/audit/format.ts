@@ -134,15 +134,31 @@ interface ChainStep {
   readonly record: Uint8Array;
 }
 
-/** The chain's head after a record: 32 bytes of SHA-256 over all of `step`, each field length-prefixed. */
-export function chainHead(step: ChainStep): Buffer {
-  const { writer, sequence, head, between, record } = step;
-  return hash(
-    'sha256',
-    lengthPrefixed(labels.auditChain, writer, uint64(sequence), head, between, record),
-    'buffer',
-  );
+/**
+ * The chain's head after a record: SHA-256 over
+ * lengthPrefixed(label, writer, sequence as 8 bytes, head, between, record).
+ * This is done for every record on the main thread, so the fields are laid out in one buffer by hand.
+ */
+export function chainHead({ writer, sequence, head, between, record }: ChainStep): Buffer {
+  if (prefix.writer !== writer) {
+    prefix = { writer, bytes: Buffer.from(lengthPrefixed(labels.auditChain, writer)) };
+  }
+  const bytes = prefix.bytes.length + 12 + 3 * 4 + head.length + between.length + record.length;
+  const input = bytes <= scratch.length ? scratch : Buffer.allocUnsafe(bytes);
+  input.set(prefix.bytes);
+  let at = input.writeUInt32BE(8, prefix.bytes.length);
+  at = input.writeBigUInt64BE(BigInt(sequence), at);
+  for (const field of [head, between, record]) {
+    at = input.writeUInt32BE(field.length, at);
+    input.set(field, at);
+    at += field.length;
+  }
+  return hash('sha256', input.subarray(0, at), 'buffer');
 }
+
+/** The first two fields, the same for every record of a writer. */
+let prefix = { writer: '', bytes: noLine };
+const scratch = Buffer.allocUnsafe(8192);
 
 /** What a group's MAC covers: the whole chain up to and including its last record. */
 export function groupMacInput(writer: string, sequence: number, head: Uint8Array): Uint8Array {

@@ -64,7 +64,7 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
   function append(text: string, outboxId?: string): Promise<void> {
     refuseUnlessWritable();
     if (outboxId === undefined && queue.length >= limits.queuedRecords) {
-      throw new ServiceError('service/overloaded', 'too many operations wait for the audit log', {
+      throw new ServiceError('service/overloaded', 'Too many operations wait for the audit log.', {
         retryAfterSeconds: 1,
       });
     }

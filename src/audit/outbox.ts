@@ -45,7 +45,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
   async function change<T>(entry: AuditEntry, apply: (tx: StoreTransaction) => Promise<T>): Promise<T> {
     groups.assertWritable();
     if (active.size + moved.size >= limits.queuedRecords) {
-      throw new ServiceError('service/overloaded', 'too many changes wait for the audit log', {
+      throw new ServiceError('service/overloaded', 'Too many changes wait for the audit log.', {
         retryAfterSeconds: 1,
       });
     }

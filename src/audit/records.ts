@@ -199,7 +199,7 @@ function parseCursor(text: string): Cursor {
 }
 
 function badCursor(): ServiceError {
-  return new ServiceError('request/invalid', 'the cursor is not one this list gave out', {
+  return new ServiceError('request/invalid', 'The cursor is not one this list gave out.', {
     errors: [{ pointer: '#query/cursor', detail: 'is not one this list gave out' }],
   });
 }

@@ -5,4 +5,4 @@ export function unavailable(detail: string, cause?: unknown): ServiceError {
   return new ServiceError('audit/unavailable', detail, { cause, retryAfterSeconds: 1 });
 }
 
-export const cannotWrite = 'the audit log cannot be written right now';
+export const cannotWrite = 'The audit log cannot be written right now.';

@@ -39,7 +39,7 @@ const zeros = new Uint8Array(commitmentBytes);
 export function decryptionFailed(): ServiceError {
   return new ServiceError(
     'envelope/decryption-failed',
-    'the ciphertext cannot be decrypted with this key and context',
+    'The ciphertext cannot be decrypted with this key and context.',
   );
 }
 

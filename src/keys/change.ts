@@ -118,5 +118,5 @@ export function createKeyChanges({
 }
 
 function conflict(): ServiceError {
-  return new ServiceError('key/conflict', 'the key was changed by somebody else at the same time: try again');
+  return new ServiceError('key/conflict', 'The key was changed by somebody else at the same time: try again.');
 }

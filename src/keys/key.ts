@@ -100,7 +100,7 @@ export function versionFromRow(row: KeyVersionRow, kek: KeyRef): KeyVersion {
 function suiteOf(algorithm: string): Suite {
   const suite = (suites as Record<string, Suite>)[algorithm];
   if (!suite) {
-    throw new ServiceError('internal', 'a stored record names an unknown algorithm', {
+    throw new ServiceError('internal', 'A stored record names an unknown algorithm.', {
       cause: new Error('unknown algorithm in an authenticated row: written by newer software'),
     });
   }
@@ -108,7 +108,7 @@ function suiteOf(algorithm: string): Suite {
 }
 
 export function keyNotFound(): ServiceError {
-  return new ServiceError('key/not-found', 'there is no such key');
+  return new ServiceError('key/not-found', 'There is no such key.');
 }
 
 export function targetOf(key: Key): AuditTarget {

@@ -124,7 +124,7 @@ export function createKeys({
         const { namespaceId } = caller.principal;
         const id = newId();
         if (!maySee(caller.principal, { id, name })) {
-          throw new ServiceError('access/denied', 'the name lies outside the keys this token is for');
+          throw new ServiceError('access/denied', 'The name lies outside the keys this token is for.');
         }
         const version = await makeVersion({ id, namespaceId, algorithm: request.algorithm }, 1);
         const now = clock.now();
@@ -151,7 +151,7 @@ export function createKeys({
             await tx.insertInto('keys').values(row).execute();
           } catch (error) {
             if (!isUniqueViolation(error)) throw error;
-            throw new ServiceError('key/exists', 'a key of this name exists');
+            throw new ServiceError('key/exists', 'A key of this name exists.');
           }
           await version.insert(tx);
           return keyView(row, undefined);
@@ -223,9 +223,9 @@ function serviceCaller(namespaceId: string): Caller {
 }
 
 function disabled(): ServiceError {
-  return new ServiceError('key/disabled', 'the key is disabled');
+  return new ServiceError('key/disabled', 'The key is disabled.');
 }
 
 function versionDisabled(): ServiceError {
-  return new ServiceError('key/version-disabled', 'this version of the key may not be used for this');
+  return new ServiceError('key/version-disabled', 'This version of the key may not be used for this.');
 }

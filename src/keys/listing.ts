@@ -157,7 +157,7 @@ export function createKeyListing({
       .where('version_id', '=', row.id)
       .executeTakeFirst();
     if (!counter) {
-      throw new ServiceError('internal', 'a stored record is missing', {
+      throw new ServiceError('internal', 'A stored record is missing.', {
         cause: new Error('usage row missing'),
       });
     }
@@ -178,7 +178,7 @@ function latest(stored: number | null | undefined, inMemory: number | undefined)
 }
 
 function invalidCursor(): ServiceError {
-  return new ServiceError('request/invalid', 'the request does not have the required form', {
+  return new ServiceError('request/invalid', 'The request breaks the rules listed in errors.', {
     errors: [{ pointer: '#query/cursor', detail: 'must be a cursor from an earlier page' }],
   });
 }

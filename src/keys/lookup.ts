@@ -86,7 +86,7 @@ export function createLookup({
     async current(key) {
       const found = await version(key, key.currentVersionId);
       if (found?.ordinal === key.currentOrdinal) return found;
-      throw new ServiceError('internal', 'a stored record is missing', {
+      throw new ServiceError('internal', 'A stored record is missing.', {
         cause: new Error('the current version of a key is missing or not the one the key names'),
       });
     },

@@ -37,7 +37,7 @@ export async function openSystemKeys({ hsm, store }: { hsm: Hsm; store: Store })
 
   async function load(row: SystemKeyRow | undefined): Promise<KeyRef> {
     if (!row)
-      throw new ServiceError('internal', 'a stored record is missing', {
+      throw new ServiceError('internal', 'A stored record is missing.', {
         cause: new Error('KEK row missing'),
       });
     const wrapping = await wrappingOf(hsm, store, row.id);
@@ -131,7 +131,7 @@ async function unverified(
     .orderBy('generation', 'desc')
     .executeTakeFirst();
   if (!row)
-    throw new ServiceError('store/unavailable', 'the database is not initialized: run `stathera init`');
+    throw new ServiceError('store/unavailable', 'The database is not initialized: run `stathera init`.');
   const wrapping = await wrappingOf(hsm, store, row.id);
   if (!wrapping) throw notEnrolled(hsm);
   return { row, wrapping, ref: refOf(row, wrapping) };
@@ -157,15 +157,15 @@ async function verifyRows(rows: RowAuthenticator, { row, wrapping }: StoredSyste
   } catch (error) {
     // The record key itself did not unwrap: its blob was altered.
     if (!(error instanceof HsmRejected)) throw error;
-    throw new ServiceError('internal', 'a stored record failed its authentication', { cause: error });
+    throw new ServiceError('internal', 'A stored record failed its authentication.', { cause: error });
   }
 }
 
 function notEnrolled(hsm: Hsm): ServiceError {
   return new ServiceError(
     'hsm/unavailable',
-    `this token's root (${hsm.rootId}) is not enrolled in this database: ` +
-      'use the token the database was initialized with, or restore the database that belongs to this token',
+    `This token's root (${hsm.rootId}) is not enrolled in this database: ` +
+      'use the token the database was initialized with, or restore the database that belongs to this token.',
   );
 }
 

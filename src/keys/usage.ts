@@ -60,12 +60,12 @@ export function createUsage({
       if (reserved > refuseAfterUses) {
         throw new ServiceError(
           'key/usage-exhausted',
-          'this version has encrypted as often as is safe: rotate the key',
+          'This version has encrypted as often as is safe: rotate the key.',
         );
       }
       if (await writeReserved(store, rows, row, reserved)) return { remaining: uses };
     }
-    throw new ServiceError('key/conflict', 'the usage count is being changed by others: try again');
+    throw new ServiceError('key/conflict', 'The usage count is being changed by others: try again.');
   }
 
   return {
@@ -118,7 +118,7 @@ async function usageRow(store: Store, rows: RowAuthenticator, versionId: string)
     .where('version_id', '=', versionId)
     .executeTakeFirst();
   if (!row) {
-    throw new ServiceError('internal', 'a stored record is missing', {
+    throw new ServiceError('internal', 'A stored record is missing.', {
       cause: new Error('usage row missing'),
     });
   }

@@ -206,8 +206,8 @@ export async function migrate(
   if (blocking) {
     throw new ServiceError(
       'store/unavailable',
-      `the database was migrated by newer software (migration ${blocking.number}, ${blocking.name}); ` +
-        `this version knows migrations up to ${newest} and at least ${blocking.oldest_code} is needed: upgrade it`,
+      `The database was migrated by newer software (migration ${blocking.number}, ${blocking.name}); ` +
+        `this version knows migrations up to ${newest} and at least ${blocking.oldest_code} is needed: upgrade it.`,
     );
   }
   const done = new Set(applied.map((row) => Number(row.number)));

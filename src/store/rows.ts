@@ -81,7 +81,7 @@ export function createRowAuthenticator(mac: Prf): RowAuthenticator {
 }
 
 function altered(table: string): ServiceError {
-  return new ServiceError('internal', 'a stored record failed its authentication', {
+  return new ServiceError('internal', 'A stored record failed its authentication.', {
     cause: new Error(`row of ${table} was altered outside the service`),
   });
 }

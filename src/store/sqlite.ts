@@ -103,7 +103,7 @@ function attempt<T>(call: () => T): T {
 }
 
 function unavailable(error: unknown): ServiceError {
-  return new ServiceError('store/unavailable', 'the database cannot be used right now', {
+  return new ServiceError('store/unavailable', 'The database cannot be used right now.', {
     cause: error,
     retryAfterSeconds: 1,
   });

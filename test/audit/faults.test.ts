@@ -57,7 +57,7 @@ test.each([
       reason: {
         code: 'audit/unavailable',
         retryAfterSeconds: 1,
-        detail: 'the audit log cannot be written right now',
+        detail: 'The audit log cannot be written right now.',
       },
     });
   }

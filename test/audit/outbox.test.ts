@@ -86,7 +86,7 @@ test('an unknown outcome is resolved by reading', async () => {
   const here = await place();
   let mode: 'none' | 'after' | 'at-commit' = 'none';
   const store = hookedStore(here.store, (when) => {
-    if (when === mode) throw new ServiceError('store/unavailable', 'the database cannot be used right now');
+    if (when === mode) throw new ServiceError('store/unavailable', 'The database cannot be used right now.');
   });
   const log = await here.open({ store, limits });
   mode = 'after';
