@@ -2,7 +2,12 @@
 # STATHERA_PKCS11_MODULE.
 #
 #   docker build -t stathera .
-#   docker run --read-only --tmpfs /tmp -v stathera:/var/lib/stathera -p 127.0.0.1:8300:8300 stathera
+#   docker run --rm --read-only -v stathera:/var/lib/stathera stathera init
+#   docker run --rm --read-only -v stathera:/var/lib/stathera -p 127.0.0.1:8300:8300 \
+#     -e STATHERA_LISTEN=0.0.0.0:8300 -e STATHERA_ALLOW_CLEARTEXT=1 stathera
+#
+# Cleartext is for a port published on the host's loopback, as here. Elsewhere mount a certificate and set
+# STATHERA_TLS_CERT_FILE and STATHERA_TLS_KEY_FILE instead.
 #
 # The base image is pinned by its tag. A build that must be repeatable pins it by digest as well:
 #   --build-arg NODE_IMAGE=node:24.21-bookworm-slim@sha256:…
@@ -33,12 +38,11 @@ COPY --from=build /build/package.json /build/LICENSE ./
 COPY --from=build /build/node_modules ./node_modules
 COPY --from=build /build/dist ./dist
 ENV NODE_ENV=production \
-    STATHERA_DATA_DIR=/var/lib/stathera \
-    STATHERA_LISTEN=127.0.0.1:8300
+    STATHERA_DATA_DIR=/var/lib/stathera
 USER 10001:10001
 VOLUME /var/lib/stathera
 EXPOSE 8300
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-  CMD ["node", "-e", "const port = process.env.STATHERA_LISTEN.split(':').pop(); fetch(`http://127.0.0.1:${port}/readyz`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "const { STATHERA_LISTEN: listen = ':8300', STATHERA_TLS_CERT_FILE: tls } = process.env; require(tls ? 'https' : 'http').get({ host: '127.0.0.1', port: listen.split(':').pop(), path: '/readyz', rejectUnauthorized: false }, (answer) => process.exit(answer.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
 ENTRYPOINT ["node", "dist/main.js"]
 CMD ["serve"]

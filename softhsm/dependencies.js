@@ -83,7 +83,8 @@ export async function installDependencies(root, options) {
   await runProgram(
     'installing the npm packages (about 350 MB, Node 24 among them)',
     'npm',
-    ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=warn'],
+    // The lockfile's hashes hold for what npm's cache has, too.
+    ['ci', '--include=dev', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=warn'],
     {
       ...options,
       cwd: root,
