@@ -2,8 +2,8 @@ import { readdirSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Metrics } from '../core/metrics.ts';
 
-/** Measures this process, when the metrics are read. Returns what stops it. */
-export function measureProcess(metrics: Metrics): () => void {
+/** Measures this process, when the metrics are read. */
+export function measureProcess(metrics: Metrics): void {
   const gauge = (name: string, help: string) => metrics.gauge({ name, help }).with({});
   const delay = monitorEventLoopDelay({ resolution: 10 });
   delay.enable();
@@ -29,7 +29,6 @@ export function measureProcess(metrics: Metrics): () => void {
     external.set(memory.external);
     files?.set(openFiles() ?? 0);
   });
-  return () => delay.disable();
 }
 
 function openFiles(): number | undefined {

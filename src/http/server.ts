@@ -9,6 +9,7 @@ import { type Answer, type Desk, type Endpoint, Exchange } from './exchange.ts';
 import { createHttpMetrics } from './http-metrics.ts';
 import { openApiDocument } from './openapi.ts';
 import { type Authenticate, defaultTimeoutSeconds, serveRoute } from './operation.ts';
+import { measureProcess } from './process-metrics.ts';
 import type { AnyRoute } from './route.ts';
 import { createSystemPages, type ReadyCheck } from './system.ts';
 
@@ -51,6 +52,7 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
     active: 0,
     draining: false,
   };
+  measureProcess(options.metrics);
   const hono = new Hono<{ Bindings: HttpBindings }>();
   const map = createMethodMap();
 
