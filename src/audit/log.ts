@@ -11,9 +11,10 @@ import { readRecords } from './records.ts';
 import { findRecords, recover } from './recover.ts';
 import { createRefusals } from './refusals.ts';
 import { outboxRows, segmentRows } from './registry.ts';
-import { createSegments } from './segments.ts';
+import { createSegments, type Segments } from './segments.ts';
 import { createGroupSigner } from './signer.ts';
 import { unavailable } from './unavailable.ts';
+import type { Position } from './walk.ts';
 
 /**
  * Opens the log for writing: takes the writer's slot, recovers what a crash left and moves what waits in the
@@ -45,27 +46,26 @@ async function openLocked(options: AuditLogOptions, writer: string, lock: SlotLo
   const limits: AuditLimits = { ...defaultLimits, ...options.limits };
   const log = options.log ?? (() => undefined);
   const sign = createGroupSigner({ mac, writer, waitMilliseconds: limits.macMilliseconds });
-  const recovered = await recover({ directory, writer, store, files, sign, log });
+  const { position, start } = await recover({ directory, writer, store, files, sign, log });
   const moved = createMovedRows();
-  await findMoved(options, writer, moved);
   const segments = createSegments({
-    ...{ directory, writer, files, store, lock, clock, moved },
+    ...{ directory, writer, files, store, lock, clock, moved, start },
     segmentBytes: limits.segmentBytes,
-    start: recovered.start,
   });
-  if (recovered.start.number === 0) {
-    await segments.prepare(recovered.position).catch((error: unknown) => {
-      throw unavailable(`no audit segment can be created in ${directory}`, error);
-    });
+  try {
+    await findMoved(options, writer, moved);
+    if (start.number === 0) await beginFirst(segments, position, directory);
+  } catch (error) {
+    await segments.close();
+    throw error;
   }
   const groups = createGroupCommit({
-    ...{ writer, segments, sign, clock, limits, log, start: recovered.position, onMoved: moved.add },
+    ...{ writer, segments, sign, clock, limits, log, start: position, onMoved: moved.add },
   });
   const outbox = createOutbox({ store, writer, clock, limits, log, moved, groups });
   const append: AuditLog['append'] = async (entry) => groups.append(encodeEntry(entry));
   const refusals = createRefusals({ append, clock, limits });
   await outbox.sweep();
-
   return {
     append,
     change: outbox.change,
@@ -77,17 +77,28 @@ async function openLocked(options: AuditLogOptions, writer: string, lock: SlotLo
       return { writer, sequence, head: toHex(head) };
     },
     status: groups.status,
-    async close() {
-      refusals.stop();
-      await refusals.flush();
+    close: once(async () => {
+      const dropped = await refusals.close();
+      if (dropped > 0) log('warn', 'audit.refusals-dropped', { writer, count: dropped });
       await groups.close();
       await outbox.close();
-      await segments.close(groups.position()).catch(() => {
-        log('warn', 'audit.left-unsealed', { writer });
-      });
+      await segments.close(groups.position()).catch(() => log('warn', 'audit.left-unsealed', { writer }));
       lock.release();
-    },
+    }),
   };
+}
+
+async function beginFirst(segments: Segments, position: Position, directory: string): Promise<void> {
+  try {
+    await segments.prepare(position);
+  } catch (error) {
+    throw unavailable(`no audit segment can be created in ${directory}`, error);
+  }
+}
+
+function once(work: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => (done ??= work());
 }
 
 /** Outbox rows whose records reached the log before the last process ended. */

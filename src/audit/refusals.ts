@@ -6,9 +6,8 @@ import type { AuditLimits } from './options.ts';
 export interface Refusals {
   /** See AuditLog.countRefusal. Never throws, keeps a bounded number of counters. */
   count(source: string, code: AuditEntry['code']): void;
-  /** Writes what was counted; what cannot be written is counted again. */
-  flush(): Promise<void>;
-  stop(): void;
+  /** Writes what was counted and stops. @returns how many refusals could not be written */
+  close(): Promise<number>;
 }
 
 interface Counter {
@@ -42,6 +41,7 @@ export function createRefusals(options: {
     } else add(other, code, count);
   }
 
+  /** What cannot be written is counted again. */
   async function flush(): Promise<void> {
     const taken = counters;
     counters = new Map();
@@ -58,8 +58,11 @@ export function createRefusals(options: {
 
   return {
     count: (source, code) => add(source.slice(0, sourceCharacters), code, 1),
-    flush,
-    stop: () => clearInterval(timer),
+    async close() {
+      clearInterval(timer);
+      await flush();
+      return [...counters.values()].reduce((sum, { count }) => sum + count, 0);
+    },
   };
 }
 

@@ -58,8 +58,11 @@ export interface Segments {
   commit(bytes: number, commitLine: Buffer): void;
   /** What readers may show: all before this byte of this segment. Undefined when none is open. */
   durable(): { number: number; bytes: number } | undefined;
-  /** Seals the current segment at `position` if it has records, and closes it. */
-  close(position: Position): Promise<void>;
+  /**
+   * Closes the current segment and, at the position given, seals it if it has records.
+   * Nothing is waited for that a write which never ends would hold up.
+   */
+  close(position?: Position): Promise<void>;
 }
 
 export function createSegments(options: SegmentsOptions): Segments {
@@ -170,13 +173,13 @@ export function createSegments(options: SegmentsOptions): Segments {
       const last = current;
       current = undefined;
       if (!last) return;
-      try {
-        // An unsealed segment is checked, and cut where needed, by the next open.
-        if (doubtful || position.sequence < last.firstSequence) return;
-        await sealSegment(store.db, { writer, number: last.number, end: position });
-      } finally {
-        await last.file.close().catch(() => undefined);
+      // An unsealed segment is checked, and cut where needed, by the next open.
+      if (doubtful || !position || position.sequence < last.firstSequence) {
+        void last.file.close().catch(() => undefined);
+        return;
       }
+      await last.file.close().catch(() => undefined);
+      await sealSegment(store.db, { writer, number: last.number, end: position });
     },
   };
 }
