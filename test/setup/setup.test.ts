@@ -66,6 +66,21 @@ test('reinstalls only when the lockfile changed', async () => {
   expect(runs()).toEqual(['start', 'end', 'init', 'start', 'end', 'start', 'end']);
 });
 
+/** Guarantees that what a developer's own `npm install` did is kept, unless a package of it is missing. */
+test.each([
+  ['whole', ['init']],
+  ['lacking a package', ['start', 'end', 'init']],
+])('an install by hand that is %s', async (state, expected) => {
+  const { packages } = JSON.parse(copy.read('package-lock.json')) as { packages: Record<string, object> };
+  const { '': _, ...installed } = packages;
+  copy.write('node_modules/.package-lock.json', JSON.stringify({ packages: installed }));
+  for (const path of Object.keys(installed)) copy.write(`${path}/package.json`, '{}');
+  copy.write('node_modules/pkcs11js/build/Release/pkcs11.node', '');
+  if (state !== 'whole') rmSync(join(copy.path, 'node_modules/zod'), { recursive: true });
+  expect(await copy.start().result).toMatchObject({ code: 0 });
+  expect(runs()).toEqual(expected);
+});
+
 /** Guarantees that what a killed set-up left, its lock included, does not stop the next one from finishing. */
 test('finishes a set-up killed half-way', async () => {
   copy.program('npm', `${start}sleep 60\n`);
