@@ -102,6 +102,24 @@ test('no wrong answer across generations', async () => {
   expect(token.hsm.status().queued).toBe(0);
 }, 40_000);
 
+/** Guarantees that what is queued when the device is lost fails at once with a word on when to try again. */
+test('a lost device fails everything in hand', async () => {
+  const key = await makeKey(token.hsm, 'aes-256');
+  const message = { nonce, aad, data: new Uint8Array(1_000) };
+  await token.hsm.encrypt(key, message);
+  renameSync(tokens(), away());
+  const queued = Array.from({ length: 8_000 }, () => token.hsm.encrypt(key, message));
+  const settled = Promise.allSettled(queued);
+  await expect(token.hsm.probe()).rejects.toSatisfy(notAvailable);
+  expect(token.hsm.status().queued).toBe(0);
+  const failed = (await settled).filter((outcome) => outcome.status === 'rejected');
+  expect(failed.length).toBeGreaterThan(0);
+  for (const { reason } of failed)
+    expect(reason).toMatchObject({ code: 'hsm/unavailable', retryAfterSeconds: 1 });
+  renameSync(away(), tokens());
+  await until(() => token.hsm.status().state === 'ready');
+});
+
 /** Guarantees that closing while the token is away ends at once, and logs name no path, PIN or PKCS#11 text. */
 test('close while the token is away', async () => {
   renameSync(tokens(), away());

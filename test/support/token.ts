@@ -10,7 +10,7 @@ import { knownKeyTemplate } from '../../src/hsm/pkcs11/objects.ts';
 import { type HsmLog, type Pkcs11Settings, pkcs11Defaults } from '../../src/hsm/pkcs11/settings.ts';
 import { provisionToken } from '../../src/hsm/pkcs11/token.ts';
 
-export const softhsmModule = process.env['STATHERA_PKCS11_MODULE'] ?? '/usr/lib/softhsm/libsofthsm2.so';
+const softhsmModule = process.env['STATHERA_PKCS11_MODULE'] ?? '/usr/lib/softhsm/libsofthsm2.so';
 
 /** A folder for one SoftHSM of its own, and settings that name it; nothing is made yet. */
 export function temporarySettings(): { folder: string; settings: Pkcs11Settings; remove(): void } {
@@ -96,7 +96,7 @@ function importKek(settings: Pkcs11Settings, value: Uint8Array): KnownKek {
 }
 
 /** AES-KWP in process, RFC 5649, by OpenSSL: independent of the token. */
-export function wrapPadded(kek: Uint8Array, key: Uint8Array): Uint8Array {
+function wrapPadded(kek: Uint8Array, key: Uint8Array): Uint8Array {
   const iv = Buffer.from('a65959a6', 'hex');
   const cipher = createCipheriv(`id-aes${kek.length * 8}-wrap-pad`, kek, iv);
   return Uint8Array.from(Buffer.concat([cipher.update(key), cipher.final()]));

@@ -5,6 +5,7 @@ import { publicRandom } from '../../core/ids.ts';
 import { deriveCounterMode } from '../../crypto/kdf.ts';
 import { labels } from '../../crypto/labels.ts';
 import { type Hsm, HsmRejected } from '../hsm.ts';
+import { unavailable } from './bring-up.ts';
 import { createTokenKeys } from './keys.ts';
 import { KnownAnswerMismatch, processKnownAnswers } from './known-answers.ts';
 import { nonceBytes, tagBytes } from './packing.ts';
@@ -19,7 +20,7 @@ import {
 } from './requests.ts';
 import { type HsmLog, moduleEnvironment, type Pkcs11Settings } from './settings.ts';
 import { createSubmissions } from './submissions.ts';
-import { openTokenLink, type TokenLink, unavailable } from './token-link.ts';
+import { openTokenLink, type TokenLink } from './token-link.ts';
 
 const defaultGraceMs = 10_000;
 

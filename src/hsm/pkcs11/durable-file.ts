@@ -13,7 +13,9 @@ export function fsyncFile(path: string): void {
 }
 
 /** The same for the entries of a directory: new names, renames, removals. */
-export const fsyncDirectory: (path: string) => void = fsyncFile;
+export function fsyncDirectory(path: string): void {
+  fsyncFile(path);
+}
 
 function writeTemporary(path: string, content: string): string {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;

@@ -23,7 +23,7 @@ export class TokenRefusal extends Error {
   }
 }
 
-export const pinRefusedText =
+const pinRefusedText =
   'The token refused the PIN in the configured PIN file, so it will not be tried again. ' +
   'Put the right PIN into the file; the refusal is forgotten when the file changes.';
 

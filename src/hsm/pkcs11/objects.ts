@@ -2,7 +2,7 @@ import pkcs11js from 'pkcs11js';
 import type { KeyKind } from '../hsm.ts';
 
 /** CKA_LABEL of the root; its CKA_ID is the 16 bytes of the root's id. */
-export const rootLabel = 'stathera-root';
+const rootLabel = 'stathera-root';
 
 /** Bytes of a key's value. */
 const keyBytes: Readonly<Record<KeyKind, number>> = {

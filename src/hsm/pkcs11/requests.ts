@@ -3,8 +3,8 @@ import type { GcmInput, KeyKind, KeyRef } from '../hsm.ts';
 import { nonceBytes, type Operation, tagBytes } from './packing.ts';
 
 export const maxDataBytes = 65_536;
-export const maxAadBytes = 65_536;
-export const maxMacBytes = 1_048_576;
+const maxAadBytes = 65_536;
+const maxMacBytes = 1_048_576;
 
 /** An operation whose keys are not yet resolved; its payload is a copy of the caller's input. */
 export type Draft = Pick<Operation, 'kind' | 'aadBytes' | 'dataBytes' | 'secondAadBytes' | 'payload'>;

@@ -1,11 +1,12 @@
 import { wipe } from '../../core/bytes.ts';
 import { ServiceError } from '../../core/errors.ts';
 import { HsmRejected, type KeyRef } from '../hsm.ts';
+import { unavailable } from './bring-up.ts';
 import type { QueuedOperation } from './fast-lane.ts';
 import type { HandleCache, HeldKey } from './handles.ts';
 import { type ItemResult, noHandle } from './packing.ts';
 import type { Draft } from './requests.ts';
-import { type TokenLink, unavailable } from './token-link.ts';
+import type { TokenLink } from './token-link.ts';
 
 /** Bytes of input held for operations in hand; with the count's bound, what the queue can weigh. */
 const maxQueuedBytes = 64 * 1024 * 1024;
