@@ -1,0 +1,243 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import Database from 'better-sqlite3';
+import { sql } from 'kysely';
+import { expect, onTestFinished, test } from 'vitest';
+import type { ServiceError } from '../../src/core/errors.ts';
+import { newId, serviceNamespaceId } from '../../src/core/ids.ts';
+import { migrate } from '../../src/store/migrations.ts';
+import { openSqliteStore } from '../../src/store/sqlite.ts';
+import type { Store } from '../../src/store/store.ts';
+
+function scratch(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'stathera-sqlite-'));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+function opened(file: string, settings: Partial<Parameters<typeof openSqliteStore>[0]> = {}): Store {
+  const store = openSqliteStore({ file, ...settings });
+  onTestFinished(() => store.close());
+  return store;
+}
+
+async function migrated(directory = scratch()): Promise<{ file: string; store: Store }> {
+  const file = join(directory, 'stathera.db');
+  const store = opened(file);
+  await migrate(store.db, store.dialect, 1);
+  return { file, store };
+}
+
+const row = (label = 'token') => ({
+  id: newId(),
+  namespace_id: serviceNamespaceId,
+  token_label: label,
+  created_at: 1,
+});
+
+async function countRoots(store: Store): Promise<number> {
+  const [found] = await store.db.selectFrom('roots').select(sql<number>`count(*)`.as('n')).execute();
+  return found?.n ?? 0;
+}
+
+/** Holds a refusal to what every failure of the database looks like: nothing of SQL or files in its text. */
+function expectUnavailable(error: unknown): void {
+  expect(error).toMatchObject({ code: 'store/unavailable', retryAfterSeconds: 1 });
+  expect((error as ServiceError).detail).not.toMatch(/sql|stathera|\//i);
+}
+
+/** The error of something that must fail. */
+async function refusalOf(work: () => unknown): Promise<unknown> {
+  try {
+    await work();
+  } catch (error) {
+    return error;
+  }
+  throw new Error('it was not refused');
+}
+
+/** Guarantees the durability that is promised: a write-ahead log, synchronised at every commit, references checked. */
+test('the connection is set for durability', async () => {
+  const { store } = await migrated();
+  const pragma = async (name: string) => {
+    const { rows } = await sql<Record<string, unknown>>`pragma ${sql.raw(name)}`.execute(store.db);
+    return Object.values(rows[0] ?? {})[0];
+  };
+  expect(await pragma('journal_mode')).toBe('wal');
+  expect(await pragma('synchronous')).toBe(2);
+  expect(await pragma('foreign_keys')).toBe(1);
+});
+
+/** Guarantees that another's write lock is waited for, not failed on, while it is short. */
+test('waits for another writer', async () => {
+  const { file, store } = await migrated();
+  const locker = spawn(process.execPath, [
+    '-e',
+    `const d = require('better-sqlite3')(process.argv[1]); d.exec('begin immediate'); console.log('locked');
+     setTimeout(() => { d.exec('commit'); }, 300);`,
+    file,
+  ]);
+  onTestFinished(() => void locker.kill('SIGKILL'));
+  await once(createInterface({ input: locker.stdout }), 'line');
+  await store.db.insertInto('roots').values(row()).execute();
+  expect(await countRoots(store)).toBe(1);
+});
+
+/** Guarantees that a lock held too long is a typed refusal, that readers go on, and that all works once it is gone. */
+test('a locked database is a typed refusal', async () => {
+  const { file, store } = await migrated();
+  const hasty = opened(file, { busyMilliseconds: 20 });
+  const other = new Database(file);
+  onTestFinished(() => void other.close());
+  other.exec('begin immediate');
+  expectUnavailable(await refusalOf(() => hasty.db.insertInto('roots').values(row()).execute()));
+  expectUnavailable(
+    await refusalOf(() => hasty.transaction((tx) => tx.insertInto('roots').values(row()).execute())),
+  );
+  expectUnavailable(await refusalOf(() => hasty.probe(true)));
+  await hasty.probe();
+  expect(await countRoots(hasty)).toBe(0);
+  other.exec('commit');
+  await hasty.transaction((tx) => tx.insertInto('roots').values(row()).execute());
+  await hasty.probe(true);
+  expect(await countRoots(store)).toBe(1);
+});
+
+/** Guarantees that a connection for looking only reads, and that it creates nothing. */
+test('a read-only connection changes nothing', async () => {
+  const { file, store } = await migrated();
+  await store.db.insertInto('roots').values(row()).execute();
+  const reader = opened(file, { readonly: true });
+  expect(await countRoots(reader)).toBe(1);
+  expectUnavailable(await refusalOf(() => reader.db.insertInto('roots').values(row()).execute()));
+  expectUnavailable(await refusalOf(() => reader.probe(true)));
+  await reader.probe();
+  const missing = join(scratch(), 'none.db');
+  expectUnavailable(await refusalOf(() => openSqliteStore({ file: missing, readonly: true })));
+});
+
+/** Guarantees that a directory, a file in no directory and a file that is no database are typed refusals. */
+test('files that cannot be used are refused', async () => {
+  const directory = scratch();
+  const garbage = join(directory, 'garbage.db');
+  writeFileSync(garbage, 'this is no database, and long enough to be read as one'.repeat(100));
+  for (const file of [garbage, directory, join(directory, 'none', 'stathera.db')]) {
+    expectUnavailable(await refusalOf(() => openSqliteStore({ file })));
+  }
+});
+
+/** Guarantees that a file the process may not write is a typed refusal. */
+test('a write-protected file is refused', async ({ skip }) => {
+  skip(process.getuid?.() === 0, 'root may write every file');
+  const { file } = await migrated();
+  chmodSync(file, 0o400);
+  expectUnavailable(await refusalOf(() => opened(file).probe(true)));
+});
+
+/** Guarantees that pages overwritten outside are noticed or fail typed, and never crash the process. */
+test('a damaged file is a typed refusal', async () => {
+  const { file, store } = await migrated();
+  for (let index = 0; index < 200; index += 1) await store.db.insertInto('roots').values(row()).execute();
+  await store.close();
+  const raw = new Database(file);
+  raw.pragma('wal_checkpoint(TRUNCATE)');
+  const pageBytes = raw.pragma('page_size', { simple: true }) as number;
+  const pages = raw.pragma('page_count', { simple: true }) as number;
+  raw.close();
+  const descriptor = openSync(file, 'r+');
+  for (let page = 1; page < pages; page += 1) {
+    writeSync(descriptor, Buffer.alloc(pageBytes, 0xee), 0, pageBytes, page * pageBytes);
+  }
+  closeSync(descriptor);
+  const read = async () => {
+    const damaged = opened(file);
+    return await damaged.db.selectFrom('roots').selectAll().execute();
+  };
+  expectUnavailable(await refusalOf(read));
+});
+
+/** Guarantees that a full disk refuses typed, loses nothing acknowledged, and that writing goes on once there is room. */
+test('a full disk', async ({ skip }) => {
+  const directory = scratch();
+  const mount = join(directory, 'small');
+  mkdirSync(mount);
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', mount]);
+  skip(mounted.status !== 0, 'needs the right to mount a small file system');
+  onTestFinished(() => void spawnSync('umount', ['-l', mount]));
+  const { store } = await migrated(mount);
+  const ballast = join(mount, 'ballast');
+  const label = 'x'.repeat(20_000);
+  let acknowledged = 0;
+  let refusal: unknown;
+  while (refusal === undefined) {
+    await store
+      .transaction((tx) => tx.insertInto('roots').values(row(label)).execute())
+      .then(
+        () => {
+          acknowledged += 1;
+        },
+        (error: unknown) => {
+          refusal = error;
+        },
+      );
+    if (acknowledged === 5) writeFileSync(ballast, Buffer.alloc(1024 * 1024));
+  }
+  expectUnavailable(refusal);
+  expectUnavailable(await refusalOf(() => store.db.insertInto('roots').values(row(label)).execute()));
+  expect(await countRoots(store)).toBe(acknowledged);
+  rmSync(ballast);
+  await store.transaction((tx) => tx.insertInto('roots').values(row(label)).execute());
+  expect(await countRoots(store)).toBe(acknowledged + 1);
+});
+
+/** Guarantees that a closed store refuses and does not crash. */
+test('a closed store refuses', async () => {
+  const { store } = await migrated();
+  await store.close();
+  await expect(store.db.selectFrom('roots').selectAll().execute()).rejects.toThrow();
+  expectUnavailable(await refusalOf(() => store.probe()));
+});
+
+/** Guarantees that every acknowledged transaction is there after SIGKILL in the middle of writing, and no half of one. */
+test('acknowledged rows survive a kill', async () => {
+  const { file, store } = await migrated();
+  for (let round = 0; round < 3; round += 1) {
+    const before = await countRoots(store);
+    const child = spawn(process.execPath, [join(import.meta.dirname, 'child.ts'), file], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, NODE_NO_WARNINGS: '1' },
+    });
+    const ended = once(child, 'close');
+    let acknowledged = 0;
+    const lines = createInterface({ input: child.stdout });
+    lines.on('line', (line) => {
+      acknowledged = Number(line);
+      if (acknowledged === 40 + round * 17) child.kill('SIGKILL');
+    });
+    await ended;
+    expect(acknowledged).toBeGreaterThanOrEqual(40);
+    const numbers = await store.db
+      .selectFrom('roots')
+      .select(['created_at', sql<number>`count(*)`.as('n')])
+      .groupBy('created_at')
+      .orderBy('created_at')
+      .execute();
+    expect(await countRoots(store)).toBeGreaterThanOrEqual(before + 2 * acknowledged);
+    for (const { n } of numbers) expect(n % 2).toBe(0);
+    const { rows } = await sql<{ integrity_check: string }>`pragma integrity_check`.execute(store.db);
+    expect(rows).toEqual([{ integrity_check: 'ok' }]);
+  }
+});
