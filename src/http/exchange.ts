@@ -86,6 +86,11 @@ export class Exchange {
     return this.#controller.signal;
   }
 
+  /** True until the work has ended, also when its answer was given without it. */
+  get working(): boolean {
+    return this.#working;
+  }
+
   /** Does `work` within the endpoint's limits. Whatever it throws becomes a problem document. */
   run(work: (exchange: Exchange) => Promise<Answer>): Response | Promise<Response> {
     const desk = this.#desk;

@@ -123,7 +123,8 @@ const pageLimit = z
     if (!limitText.test(context.value)) context.issues.push(issue(context.value, { rule: 'page-limit' }));
   })
   .transform(Number)
-  .meta({ type: 'integer', minimum: 1, maximum: 1000, default: 100 });
+  // zod leaves `default` out of what is transformed.
+  .meta({ type: 'integer', minimum: 1, maximum: 1000, description: 'Items at most. Default 100.' });
 
 /** The query of every list; add to it with `.extend`. */
 export const listQuery = z.strictObject({

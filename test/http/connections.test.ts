@@ -49,6 +49,32 @@ test('limits headers', async () => {
   ]);
 });
 
+/** Guarantees that a request with more headers than are kept is refused: one of them might matter. */
+test('limits the number of headers', async () => {
+  const { port, refusals } = await startDemo();
+  const many = (count: number) => Array.from({ length: count }, (_, index) => `X-${index}: a\r\n`).join('');
+  expect(statuses(await raw(port, [`${list}${many(90)}Connection: close\r\n\r\n`]))).toEqual([200]);
+  expect(statuses(await raw(port, [`${list}${many(100)}\r\n`]))).toEqual([413]);
+  expect(refusals).toEqual([['127.0.0.1', 'request/too-large']]);
+});
+
+/** Guarantees that a client that does not read its answers is dropped, and one whose work takes long is not. */
+test('bounds stalled connections', async () => {
+  const { port, gate, app } = await startDemo({ listen: { limits: { stallTimeoutMs: 150 } } });
+  const socket = connect(port, '127.0.0.1', () => {
+    socket.pause();
+    socket.write(`GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(8));
+  });
+  await vi.waitFor(() => expect(app.desk.inFlight.size).toBeGreaterThan(0));
+  await vi.waitFor(() => expect(app.desk.inFlight.size).toBe(0), 3_000);
+  socket.destroy();
+  const patient = raw(port, [`POST /v1/demo/wait HTTP/1.1\r\n${authorized}Connection: close\r\n\r\n`]);
+  await vi.waitFor(() => expect(gate.entered).toBe(1));
+  await delay(400);
+  gate.release();
+  expect(statuses(await patient)).toEqual([200]);
+});
+
 /** Guarantees that connections beyond the limit are closed at once and counted, and that their places are free again. */
 test('limits connections', async () => {
   const { port, metrics } = await startDemo({ listen: { limits: { maxConnections: 3 } } });
@@ -72,7 +98,7 @@ test.each([
   ['a signed length', 'Content-Length: +20\r\n\r\n'],
   ['a negative length', 'Content-Length: -1\r\n\r\n'],
   ['a hexadecimal length', 'Content-Length: 0x14\r\n\r\n'],
-  ['another coding', 'Transfer-Encoding: gzip, chunked\r\n\r\n14\r\n{"plaintext":"AAEC"}\r\n0\r\n\r\n'],
+  ['another coding', 'Transfer-Encoding: gzip, chunked\r\n\r\n14\r\n'],
   ['a coding that is not last', 'Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n'],
   ['two codings', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
   ['a hidden coding', 'Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n'],

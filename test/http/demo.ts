@@ -186,7 +186,7 @@ export async function startDemo({
   ...options
 }: DemoOptions = {}) {
   const { promise: opened, resolve: release } = Promise.withResolvers<void>();
-  const gate = { entered: 0, aborted: [], release, opened } satisfies Gate & { opened: Promise<void> };
+  const gate: Gate & { opened: Promise<void> } = { entered: 0, aborted: [], release, opened };
   const logs: string[] = [];
   const refusals: [string | undefined, string][] = [];
   const metrics = createMetrics();

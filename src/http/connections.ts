@@ -1,0 +1,127 @@
+import { readFileSync } from 'node:fs';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import { getRequestListener } from '@hono/node-server';
+import { answerMalformed, refusedRequest } from './malformed.ts';
+import type { HttpApp } from './server.ts';
+
+/** PEM files. */
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+}
+
+export interface ConnectionLimits {
+  /** Default 2,000; more are closed at once. */
+  readonly maxConnections?: number;
+  /** Until the headers are complete. Default 10,000. */
+  readonly headersTimeoutMs?: number;
+  /** Until the request is complete. Default 120,000; a body has its own shorter limit. */
+  readonly requestTimeoutMs?: number;
+  /** A connection without a request. Default 5,000. */
+  readonly keepAliveTimeoutMs?: number;
+  /** Of request line and headers together. Default 16,384. */
+  readonly maxHeaderBytes?: number;
+  /** Default 100; a request with as many is refused. */
+  readonly maxHeaders?: number;
+  /** Default 0: any number. */
+  readonly maxRequestsPerConnection?: number;
+  /** Without a byte in or out while no work is done: a client that does not read. Default 60,000. */
+  readonly stallTimeoutMs?: number;
+  /** Of a TLS handshake. Default 10,000. */
+  readonly handshakeTimeoutMs?: number;
+}
+
+const defaultMaxHeaders = 100;
+
+/** A node server with every limit set. @throws Error when the certificate or its key cannot be used */
+export function createNodeServer(tls: TlsFiles | undefined, limits: ConnectionLimits = {}): Server {
+  const common: ServerOptions = {
+    headersTimeout: limits.headersTimeoutMs ?? 10_000,
+    requestTimeout: limits.requestTimeoutMs ?? 120_000,
+    keepAliveTimeout: limits.keepAliveTimeoutMs ?? 5_000,
+    connectionsCheckingInterval: Math.min(1_000, limits.headersTimeoutMs ?? 1_000),
+    maxHeaderSize: limits.maxHeaderBytes ?? 16 * 1024,
+    // A header sent twice must not be taken for its first value: joined, it is not valid.
+    joinDuplicateHeaders: true,
+    // hono answers a missing Host, as a problem document.
+    requireHostHeader: false,
+    noDelay: true,
+  };
+  const server =
+    tls === undefined
+      ? createServer(common)
+      : createTlsServer({
+          ...common,
+          cert: readFileSync(tls.certFile),
+          key: readFileSync(tls.keyFile),
+          minVersion: 'TLSv1.3',
+          ecdhCurve: 'X25519MLKEM768:X25519',
+          handshakeTimeout: limits.handshakeTimeoutMs ?? 10_000,
+        });
+  server.maxConnections = limits.maxConnections ?? 2_000;
+  server.maxHeadersCount = limits.maxHeaders ?? defaultMaxHeaders;
+  server.maxRequestsPerSocket = limits.maxRequestsPerConnection ?? 0;
+  server.timeout = limits.stallTimeoutMs ?? 60_000;
+  return server;
+}
+
+/** Lets the app answer what comes to the server. Returns the open connections, those in a TLS handshake included. */
+export function connectApp(app: HttpApp, server: Server, secure: boolean): ReadonlySet<Socket> {
+  const { desk } = app;
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    desk.metrics.connections.set(sockets.size);
+    socket.once('close', () => {
+      sockets.delete(socket);
+      desk.metrics.connections.set(sockets.size);
+    });
+  });
+  server.on('drop', () => desk.metrics.droppedConnections.add());
+  // Requests come over these; a TLS connection is one only after its handshake.
+  const speaking = new WeakSet<Socket>();
+  server.on(secure ? 'secureConnection' : 'connection', (socket: Socket) => {
+    speaking.add(socket);
+    socket.once('close', () => {
+      for (const exchange of desk.inFlight) if (exchange.incoming.socket === socket) exchange.closed();
+    });
+  });
+  server.on('clientError', (error: NodeJS.ErrnoException, stream) => {
+    const socket = stream as Socket;
+    if (speaking.has(socket)) return answerMalformed(desk, error, socket);
+    desk.metrics.failedHandshakes.add();
+    desk.log.debug({ tlsCode: error.code }, 'TLS handshake failed');
+    socket.destroy();
+  });
+  server.on('timeout', (socket: Socket) => {
+    for (const { working, incoming } of desk.inFlight) if (working && incoming.socket === socket) return;
+    socket.destroy();
+  });
+  serveRequests(app, server);
+  return sockets;
+}
+
+function serveRequests({ hono, desk }: HttpApp, server: Server): void {
+  const answer = getRequestListener(hono.fetch, {
+    autoCleanupIncoming: false,
+    errorHandler: (error) => refusedRequest(desk, error),
+  });
+  const mostHeaders = 2 * (server.maxHeadersCount ?? defaultMaxHeaders);
+  const serve = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
+    // Node drops what exceeds the count; a request that may have lost a header is not the one that was sent.
+    if (incoming.rawHeaders.length >= mostHeaders) {
+      answerMalformed(desk, Object.assign(new Error(), { code: 'HPE_HEADER_OVERFLOW' }), incoming.socket);
+    } else void answer(incoming, outgoing);
+  };
+  server.on('request', serve);
+  // The body is asked for once it is known to be wanted: see readBody.
+  server.on('checkContinue', serve);
+}
