@@ -54,7 +54,7 @@ test('answers Expect: 100-continue', async () => {
 test('bounds slow bodies', async () => {
   const { port } = await startDemo({ bodyTimeoutMs: 150 });
   const started = performance.now();
-  const received = await raw(port, [`${post}Content-Length: 20\r\n\r\n`, ...good], 30);
+  const received = await raw(port, [`${post}Content-Length: 20\r\n\r\n`, ...good.split('')], 30);
   expect(statuses(received)).toEqual([408]);
   expect(received).toContain('"code":"request/timeout"');
   expect(performance.now() - started).toBeLessThan(2_000);

@@ -1,7 +1,7 @@
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
-import { ServiceError } from '../../src/core/errors.ts';
+import type { ServiceError } from '../../src/core/errors.ts';
 import { listen } from '../../src/http/listen.ts';
 import { authorized, problem, raw, startDemo, statuses } from './demo.ts';
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import pino from 'pino';
 import { onTestFinished } from 'vitest';
 import { z } from 'zod';
@@ -248,13 +249,14 @@ export function raw(port: number, parts: readonly (string | Uint8Array)[], pause
       received += text;
     });
     socket.on('error', () => {}).on('close', () => resolve(received));
-    socket.on('connect', async () => {
+    const write = async (): Promise<void> => {
       for (const part of parts) {
         if (socket.destroyed) break;
         socket.write(part);
-        await new Promise((next) => setTimeout(next, pauseMs));
+        await delay(pauseMs);
       }
-    });
+    };
+    socket.on('connect', () => void write());
   });
 }
 

@@ -30,7 +30,7 @@ const bodies = [
 const texts = [
   `{"${secret}":1,"${secret}":2}`,
   `{"plaintext":"${secret}`,
-  `${secret}`,
+  secret,
   `{"plaintext":"AAEC",${secret}}`,
 ];
 
@@ -50,7 +50,7 @@ test('repeats nothing that was sent', async () => {
     await post('/v1/demo/k/seal', '{}', { 'content-type': secret }),
     await post('/v1/demo/k/seal', '{}', { 'content-encoding': secret }),
     await post('/v1/demo/k/seal', '{}', { 'idempotency-key': `${secret} é` }),
-    await post('/v1/demo/k/seal', '{}', { 'x-request-id': `${secret} ` + '!' }),
+    await post('/v1/demo/k/seal', '{}', { 'x-request-id': `${secret} !` }),
   );
   for (const response of answers) {
     expect(response.status).toBeGreaterThanOrEqual(400);
