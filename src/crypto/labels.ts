@@ -13,6 +13,4 @@ export const labels = {
   auditChain: 'stathera/audit/chain/v1',
   /** AAD of a seed sealed by an internal key. */
   sealedSeed: 'stathera/seed/v1',
-  /** Known-answer probe that tells a bad input from a bad device. */
-  probe: 'stathera/hsm/probe/v1',
 } as const;

@@ -29,8 +29,6 @@ export interface Message {
   readonly kind: CiphertextKind;
   readonly plaintext: Uint8Array;
   readonly context: Context;
-  /** 16 bytes; made when absent. */
-  readonly messageId?: Uint8Array;
 }
 
 const zeros = new Uint8Array(commitmentBytes);
@@ -44,19 +42,9 @@ export function decryptionFailed(): ServiceError {
 }
 
 export function createMessages(hsm: Hsm): Messages {
-  const messages: Messages = {
-    async seal(version, { kind, plaintext, context, messageId = publicRandom(16) }) {
-      const { suite } = version;
-      const nonce = publicRandom(suite.nonceBytes);
-      const header = encodeHeader({
-        suite,
-        kind,
-        keyId: idBytes(version.keyId),
-        versionId: idBytes(version.id),
-        messageId,
-        nonce,
-      });
-      const aad = additionalData(header, idBytes(version.namespaceId), context);
+  return {
+    async seal(version, { kind, plaintext, context }) {
+      const { header, nonce, aad } = place(version, kind, publicRandom(16), context);
       const data = concatBytes(zeros, plaintext);
       try {
         return concatBytes(header, await hsm.encrypt(version.ref, { nonce, aad, data }));
@@ -79,21 +67,38 @@ export function createMessages(hsm: Hsm): Messages {
       return data.subarray(commitmentBytes);
     },
 
-    async reseal(from, to) {
-      const plaintext = await messages.open(from.version, from.parsed, from.context);
-      try {
-        return await messages.seal(to.version, {
-          kind: from.parsed.kind,
-          plaintext,
-          context: to.context,
-          messageId: from.parsed.messageId,
-        });
-      } finally {
-        wipe(plaintext);
-      }
+    async reseal({ version: old, parsed, context }, to) {
+      if (parsed.suite.number !== old.suite.number) throw decryptionFailed();
+      const aad = additionalData(encodeHeader(parsed), idBytes(old.namespaceId), context);
+      const next = place(to.version, parsed.kind, parsed.messageId, to.context);
+      const sealed = await hsm
+        .reencrypt(
+          {
+            key: old.ref,
+            input: { nonce: parsed.nonce, aad, data: parsed.sealed },
+            zeroPrefixBytes: commitmentBytes,
+          },
+          { key: to.version.ref, nonce: next.nonce, aad: next.aad },
+        )
+        .catch(rejectedAlike);
+      return concatBytes(next.header, sealed);
     },
   };
-  return messages;
+}
+
+/** Header, nonce and AAD of a new ciphertext under the version. */
+function place(version: KeyVersion, kind: CiphertextKind, messageId: Uint8Array, context: Context) {
+  const { suite } = version;
+  const nonce = publicRandom(suite.nonceBytes);
+  const header = encodeHeader({
+    suite,
+    kind,
+    keyId: idBytes(version.keyId),
+    versionId: idBytes(version.id),
+    messageId,
+    nonce,
+  });
+  return { header, nonce, aad: additionalData(header, idBytes(version.namespaceId), context) };
 }
 
 function rejectedAlike(error: unknown): never {

@@ -50,7 +50,8 @@ export class HsmRejected extends Error {
 
 /**
  * Every method: rejects with ServiceError `hsm/unavailable` when the device fails or the adapter is closed,
- * `service/overloaded` when its queue is full. Inputs are copied before the call returns.
+ * `service/overloaded` when its queue is full, with HsmRejected when a key's blob does not unwrap. Inputs are
+ * copied before the call returns.
  */
 export interface Hsm {
   /** The stable id of the token's root (from the token): wrappings are stored by it. */
@@ -71,9 +72,13 @@ export interface Hsm {
   /** @throws HsmRejected for any forgery, or when the key's blob does not unwrap */
   decrypt(key: KeyRef, input: GcmInput): Promise<Uint8Array>;
 
-  /** Decrypts and encrypts in one trip: the plaintext never reaches the caller's thread. */
+  /**
+   * Decrypts and encrypts in one trip: the plaintext never reaches the caller's thread.
+   * @param from.zeroPrefixBytes so many bytes at the start of the plaintext must be zero. Default 0
+   * @throws HsmRejected for any forgery, or another beginning
+   */
   reencrypt(
-    from: { readonly key: KeyRef; readonly input: GcmInput },
+    from: { readonly key: KeyRef; readonly input: GcmInput; readonly zeroPrefixBytes?: number },
     to: { readonly key: KeyRef; readonly nonce: Uint8Array; readonly aad: Uint8Array },
   ): Promise<Uint8Array>;
 

@@ -189,6 +189,14 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
       expect(moved).toEqual(await hsm.encrypt(to, { nonce: newNonce, aad: newAad, data }));
       const forged = { key: from, input: { nonce, aad, data: flipped(sealed, 3) } };
       await expect(hsm.reencrypt(forged, target)).rejects.toBeInstanceOf(HsmRejected);
+      const committed = { key: from, input: { nonce, aad, data: sealed }, zeroPrefixBytes: 1 };
+      await expect(hsm.reencrypt(committed, target)).rejects.toBeInstanceOf(HsmRejected);
+      const zeros = await hsm.encrypt(from, { nonce, aad, data: new Uint8Array(4) });
+      const padded = { key: from, input: { nonce, aad, data: zeros } };
+      expect(await hsm.reencrypt({ ...padded, zeroPrefixBytes: 4 }, target)).toHaveLength(20);
+      await expect(hsm.reencrypt({ ...padded, zeroPrefixBytes: 5 }, target)).rejects.toBeInstanceOf(
+        HsmRejected,
+      );
       const empty = await hsm.encrypt(from, { nonce, aad, data: new Uint8Array(0) });
       const movedEmpty = await hsm.reencrypt({ key: from, input: { nonce, aad, data: empty } }, target);
       expect(await hsm.decrypt(to, { nonce: newNonce, aad: newAad, data: movedEmpty })).toHaveLength(0);

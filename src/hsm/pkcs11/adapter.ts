@@ -89,7 +89,7 @@ async function open(settings: Pkcs11Settings, log: HsmLog): Promise<Hsm> {
       attempt(() => {
         requireKind(from.key, 'aes-128', 'aes-256');
         requireKind(to.key, 'aes-128', 'aes-256');
-        const draft = reencryptDraft(from.input, to);
+        const draft = reencryptDraft(from, to);
         return draft === undefined ? Promise.reject(new HsmRejected()) : submit(draft, from.key, to.key);
       }),
     mac: (key, data) =>

@@ -149,6 +149,13 @@ function reencrypt(cryptoki: Cryptoki, session: Handle, item: BatchItem): number
   const scratch = Buffer.alloc(item.data.length);
   try {
     const data = scratch.subarray(0, decrypt(cryptoki, session, item, scratch));
+    if (
+      data.length < item.zeroPrefixBytes ||
+      data.subarray(0, item.zeroPrefixBytes).some((byte) => byte !== 0)
+    ) {
+      // Judged like a bad tag by whoever catches it.
+      throw new Error('the plaintext does not begin as it must');
+    }
     const { secondHandle: handle, secondNonce: nonce, secondAad: aad, output } = item;
     return encrypt(cryptoki, session, { handle, nonce, aad, data, output });
   } finally {

@@ -1,8 +1,9 @@
 /**
  * A batch of operations for the fast lane, packed into one ArrayBuffer that travels there and back.
- * Layout: u32 count · count × 11 u32 words · for each item its inputs and room for its output.
+ * Layout: u32 count · count × 12 u32 words · for each item its inputs and room for its output.
  * Words of an item: kind, generation, handle (2), second handle (2), AAD bytes, data bytes, second AAD
- * bytes, then, written by the worker, status and output bytes (or the PKCS#11 return value of a failure).
+ * bytes, then, written by the worker, status and output bytes (or the PKCS#11 return value of a failure),
+ * and zero prefix bytes.
  * Inputs of an item: nonce(12) ‖ AAD ‖ data ‖ second nonce(12) ‖ second AAD; see `Operation`.
  */
 export const maxBatchOperations = 64;
@@ -23,7 +24,7 @@ const statuses = ['ok', 'rejected', 'stale', 'device'] as const satisfies ItemSt
 const statusNumbers = { ok: 0, rejected: 1, stale: 2, device: 3 } as const;
 
 const countBytes = 4;
-const itemWords = 11;
+const itemWords = 12;
 const itemBytes = itemWords * 4;
 
 /**
@@ -40,6 +41,8 @@ export interface Operation {
   /** Bytes of data in the payload; for random the bytes asked for. */
   readonly dataBytes: number;
   readonly secondAadBytes: number;
+  /** For reencrypt: so many bytes at the start of the plaintext must be zero. Default 0. */
+  readonly zeroPrefixBytes?: number;
   readonly payload: Uint8Array;
 }
 
@@ -81,6 +84,7 @@ export function packBatch(operations: readonly Operation[], buffer: ArrayBuffer)
     // A worker that dies leaves failures behind, never an empty success.
     words[word + 9] = statusNumbers.device;
     words[word + 10] = 0;
+    words[word + 11] = operation.zeroPrefixBytes ?? 0;
     word += itemWords;
     bytes.set(operation.payload, at);
     at += operation.payload.length + outputBytes(operation.kind, operation.dataBytes);
@@ -100,6 +104,7 @@ export interface BatchItem {
   readonly data: Buffer;
   readonly secondNonce: Buffer;
   readonly secondAad: Buffer;
+  readonly zeroPrefixBytes: number;
   readonly output: Buffer;
   /** @param detail output bytes when `ok`, else the PKCS#11 return value (0 for none) */
   settle(status: ItemStatus, detail: number): void;
@@ -139,6 +144,7 @@ export function* readBatch(buffer: ArrayBuffer): Generator<BatchItem> {
       data: view(dataAt, secondNonceAt - dataAt),
       secondNonce: view(secondNonceAt, secondAadAt - secondNonceAt),
       secondAad: view(secondAadAt, outputAt - secondAadAt),
+      zeroPrefixBytes: value(11),
       output: view(outputAt, capacity),
       settle(status, detail) {
         words[word + 9] = statusNumbers[status];

@@ -7,7 +7,10 @@ const maxAadBytes = 65_536;
 const maxMacBytes = 1_048_576;
 
 /** An operation whose keys are not yet resolved; its payload is a copy of the caller's input. */
-export type Draft = Pick<Operation, 'kind' | 'aadBytes' | 'dataBytes' | 'secondAadBytes' | 'payload'>;
+export type Draft = Pick<
+  Operation,
+  'kind' | 'aadBytes' | 'dataBytes' | 'secondAadBytes' | 'zeroPrefixBytes' | 'payload'
+>;
 
 /** @throws RangeError when a key is of a kind this operation does not take */
 export function requireKind(key: KeyRef, ...allowed: readonly KeyKind[]): void {
@@ -49,12 +52,17 @@ function gcmDraft(kind: 'encrypt' | 'decrypt', { nonce, aad, data }: GcmInput): 
 }
 
 /** @returns undefined as `decryptDraft` does */
-export function reencryptDraft(from: GcmInput, to: Omit<GcmInput, 'data'>): Draft | undefined {
-  const old = decryptDraft(from);
+export function reencryptDraft(
+  from: { readonly input: GcmInput; readonly zeroPrefixBytes?: number },
+  to: Omit<GcmInput, 'data'>,
+): Draft | undefined {
+  const { input, zeroPrefixBytes = 0 } = from;
+  const old = decryptDraft(input);
+  requireLength('zeroPrefixBytes', zeroPrefixBytes, { most: maxDataBytes });
   requireNonceAndAad(to);
   if (old === undefined) return undefined;
   const payload = concatBytes(old.payload, to.nonce, to.aad);
-  return { ...old, kind: 'reencrypt', secondAadBytes: to.aad.length, payload };
+  return { ...old, kind: 'reencrypt', secondAadBytes: to.aad.length, zeroPrefixBytes, payload };
 }
 
 export function macDraft(data: Uint8Array): Draft {
