@@ -31,10 +31,10 @@ export type BatchResult =
   | { readonly operation: 'random'; readonly value: Uint8Array }
   | { readonly operation: 'failed'; readonly error: unknown };
 
-/** Items under way at once: enough to fill the HSM's batches, few enough to leave room for other callers. */
-const concurrentItems = 128;
+/** HSM operations under way at once: enough to fill its batches, few enough to leave room for other callers. */
+const concurrentOperations = 128;
 
-/** Runs the items in order of arrival, several at a time; results and record in the items' order. */
+/** Starts the items in their order, several at a time; results and record in the items' order. */
 export async function runBatch({
   caller,
   items,
@@ -48,34 +48,59 @@ export async function runBatch({
 }): Promise<BatchResult[]> {
   const results = new Array<BatchResult>(items.length);
   const records = new Array<AuditItem>(items.length);
-  let next = 0;
 
-  async function worker(): Promise<void> {
-    for (let index = next++; index < items.length; index = next++) {
-      const item = items[index];
-      if (!item) continue;
-      let target: AuditTarget | undefined;
-      const action = actionOf(item);
-      const record = (outcome: ReturnType<typeof outcomeOf>): AuditItem => ({
-        action,
-        ...(target && { target }),
-        ...outcome,
+  async function run(item: BatchItem, index: number): Promise<void> {
+    let target: AuditTarget | undefined;
+    const action = actionOf(item);
+    const record = (outcome: ReturnType<typeof outcomeOf>): AuditItem => ({
+      action,
+      ...(target && { target }),
+      ...outcome,
+    });
+    try {
+      results[index] = await perform(item, caller, work, (found) => {
+        target = found;
       });
-      try {
-        results[index] = await perform(item, caller, work, (found) => {
-          target = found;
-        });
-        records[index] = record({ outcome: 'allowed' });
-      } catch (error) {
-        results[index] = { operation: 'failed', error };
-        records[index] = record(outcomeOf(error));
-      }
+      records[index] = record({ outcome: 'allowed' });
+    } catch (error) {
+      results[index] = { operation: 'failed', error };
+      records[index] = record(outcomeOf(error));
     }
   }
 
-  await Promise.all(Array.from({ length: Math.min(concurrentItems, items.length) }, worker));
+  await runWeighted(items, run);
   operation.items(records);
   return results;
+}
+
+/** Runs `run`, which must not reject, for every item while the items under way stay within their weight. */
+function runWeighted(
+  items: readonly BatchItem[],
+  run: (item: BatchItem, index: number) => Promise<void>,
+): Promise<void> {
+  return new Promise((resolve) => {
+    let next = 0;
+    let underWay = 0;
+    function proceed(): void {
+      for (let item = items[next]; item !== undefined; item = items[next]) {
+        const weight = weightOf(item);
+        if (underWay > 0 && underWay + weight > concurrentOperations) return;
+        underWay += weight;
+        void run(item, next).then(() => {
+          underWay -= weight;
+          proceed();
+        });
+        next += 1;
+      }
+      if (underWay === 0) resolve();
+    }
+    proceed();
+  });
+}
+
+/** HSM operations that an item has under way at once. */
+function weightOf(item: BatchItem): number {
+  return item.operation === 'data-keys' ? item.request.count : 1;
 }
 
 function actionOf(item: BatchItem): Action {
