@@ -40,6 +40,8 @@ function take(path: string, writer: string): { database: Database.Database; inod
   let database: Database.Database | undefined;
   try {
     database = new Database(path, { timeout: 0 });
+    // Nothing is ever written: a journal file would only be one more thing for a full disk to refuse.
+    database.pragma('journal_mode = memory');
     database.exec('begin exclusive');
     return { database, inode: inode(path) };
   } catch (error) {

@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import type { AuditLog } from '../../src/audit/audit.ts';
+import { lockSlot } from '../../src/audit/lock.ts';
 import { isServiceError } from '../../src/core/errors.ts';
 import {
   allRecords,
@@ -312,4 +313,46 @@ test.each(['create before', 'create after'])('beginning a segment fails at %s', 
   );
   await log.close();
   await expectWhole(here, [...acknowledged, 'recovered']);
+});
+
+/** Guarantees that a file somebody else put in the next segment's place is never written over. */
+test('a file with records where the next segment goes', async () => {
+  const here = await place();
+  const log = await here.open({ limits: { ...limits, segmentBytes: 1 } });
+  const acknowledged = await appendMany(log, 2);
+  const foreign = join(here.audit, 'w1-00000002.ndjson');
+  writeFileSync(foreign, 'one\ntwo\n');
+  await expect(log.append(entry())).rejects.toMatchObject({ code: 'audit/unavailable' });
+  expect(readFileSync(foreign, 'utf8')).toBe('one\ntwo\n');
+  rmSync(foreign);
+  await until(() =>
+    appendMany(log, 1)
+      .then((ids) => acknowledged.push(...ids) > 0)
+      .catch(() => false),
+  );
+  await log.close();
+  await expectWhole(here, acknowledged);
+});
+
+/** Guarantees that the slot is ours in a directory that was replaced, too, before anything is written there. */
+test('another process took the slot in the new directory', async () => {
+  const here = await place();
+  const log = await here.open({ limits });
+  await appendMany(log, 2);
+  rmSync(here.audit, { recursive: true });
+  mkdirSync(here.audit);
+  const other = lockSlot(here.audit, 'w1');
+  for (let round = 0; round < 5; round += 1) {
+    await expect(log.append(entry())).rejects.toMatchObject({ code: 'audit/unavailable' });
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  expect(readdirSync(here.audit)).toEqual(['w1.lock']);
+  other.release();
+  await until(() =>
+    log.append(entry()).then(
+      () => true,
+      () => false,
+    ),
+  );
+  expect(() => lockSlot(here.audit, 'w1')).toThrow('another process writes the audit log as w1');
 });

@@ -240,6 +240,24 @@ test('kill -9 while writing', { timeout: 60_000 }, async () => {
     .toMatchObject({ ok: true, outboxPending: 0, records: found.length });
 });
 
+/** Guarantees that the slot is held against other processes, and is free the moment its holder is killed. */
+test('the slot ends with its process', async () => {
+  const root = scratchDirectory();
+  const here = await place(root);
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'child.ts'), root], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await once(child.stdout, 'data');
+  await expect(here.open()).rejects.toMatchObject({
+    code: 'audit/unavailable',
+    detail: expect.stringContaining('another process writes the audit log as w1'),
+  });
+  child.stdout.resume();
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  expect((await allRecords(await here.open())).length).toBeGreaterThan(0);
+});
+
 /** Guarantees that MACs are made with what the log is given, so that the checks above check something. */
 test('a log of another key does not verify', async () => {
   const here = await place();
