@@ -1,0 +1,279 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Answer, startTestService, type TestService } from '../support/service.ts';
+import {
+  auditRecords,
+  freshName,
+  type MadeToken,
+  makeKey,
+  makeNamespace,
+  makeToken,
+  plaintext,
+  seal,
+} from './support.ts';
+
+const all = [
+  'keys:admin',
+  'keys:encrypt',
+  'keys:decrypt',
+  'keys:rewrap',
+  'access:admin',
+  'audit:read',
+  'metrics:read',
+  'service:admin',
+] as const;
+type Scope = (typeof all)[number];
+const anyKeys: readonly Scope[] = ['keys:admin', 'keys:encrypt', 'keys:decrypt', 'keys:rewrap'];
+
+interface Row {
+  readonly operationId: string;
+  readonly action: string;
+  /** The scopes of which each alone is enough. */
+  readonly allowed: readonly Scope[];
+  /** What a scope is answered that is neither enough nor plainly denied. */
+  readonly otherwise?: Partial<Record<Scope, string>>;
+  readonly status: number;
+  request(): Promise<readonly [method: string, path: string, body?: unknown]>;
+}
+
+let service: TestService;
+/** Things that operations are tried on. */
+let key: string;
+let ciphertext: string;
+let otherNamespace: string;
+const tokens = new Map<string, MadeToken>();
+
+beforeAll(async () => {
+  service = await startTestService();
+  key = freshName('key');
+  await makeKey(service, key);
+  ciphertext = await seal(service, key);
+  otherNamespace = (await makeNamespace(service, ['keys:admin'])).name;
+  for (const scope of all) tokens.set(scope, await makeToken(service, { scopes: [scope] }));
+});
+afterAll(() => service.dispose());
+
+/** What each operation needs, written down here by itself: not taken from the code. */
+const rows: readonly Row[] = [
+  {
+    ...{ operationId: 'createKey', action: 'keys.create', allowed: ['keys:admin'], status: 201 },
+    request: async () => ['POST', '/v1/keys', { name: freshName('made') }],
+  },
+  {
+    ...{ operationId: 'listKeys', action: 'keys.list', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', '/v1/keys'],
+  },
+  {
+    ...{ operationId: 'getKey', action: 'keys.describe', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', `/v1/keys/${key}`],
+  },
+  {
+    ...{ operationId: 'updateKey', action: 'keys.update', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['PATCH', `/v1/keys/${key}`, { description: 'changed' }],
+  },
+  {
+    ...{ operationId: 'rotateKey', action: 'keys.rotate', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${key}/rotate`, {}],
+  },
+  {
+    ...{ operationId: 'listKeyVersions', action: 'keys.list-versions', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', `/v1/keys/${key}/versions`],
+  },
+  {
+    ...{ operationId: 'updateKeyVersion', action: 'keys.update', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['PATCH', `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }],
+  },
+  {
+    ...{ operationId: 'encrypt', action: 'envelope.encrypt', allowed: ['keys:encrypt'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${key}/encrypt`, { plaintext }],
+  },
+  {
+    ...{ operationId: 'decryptWithKey', action: 'envelope.decrypt', allowed: ['keys:decrypt'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${key}/decrypt`, { ciphertext }],
+  },
+  {
+    ...{ operationId: 'decrypt', action: 'envelope.decrypt', allowed: ['keys:decrypt'], status: 200 },
+    request: async () => ['POST', '/v1/decrypt', { ciphertext }],
+  },
+  {
+    ...{ operationId: 'rewrap', action: 'envelope.rewrap', allowed: ['keys:rewrap'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${key}/rewrap`, { ciphertext }],
+  },
+  {
+    ...{
+      operationId: 'createDataKeys',
+      action: 'envelope.data-keys',
+      allowed: ['keys:encrypt'],
+      status: 200,
+    },
+    request: async () => ['POST', `/v1/keys/${key}/data-keys`, { plaintext: true }],
+  },
+  {
+    ...{ operationId: 'random', action: 'envelope.random', allowed: anyKeys, status: 200 },
+    request: async () => ['POST', '/v1/random', { bytes: 8 }],
+  },
+  {
+    ...{ operationId: 'batch', action: 'envelope.batch', allowed: anyKeys, status: 200 },
+    request: async () => ['POST', '/v1/batch', { operations: [{ operation: 'random', bytes: 8 }] }],
+  },
+  {
+    ...{ operationId: 'createNamespace', action: 'access.create-namespace', allowed: ['service:admin'] },
+    status: 201,
+    request: async () => ['POST', '/v1/access/namespaces', { name: freshName('made') }],
+  },
+  {
+    ...{ operationId: 'listNamespaces', action: 'access.list-namespaces', allowed: ['service:admin'] },
+    status: 200,
+    request: async () => ['GET', '/v1/access/namespaces'],
+  },
+  {
+    ...{ operationId: 'createToken', action: 'access.create-token', allowed: ['access:admin'], status: 201 },
+    request: async () => ['POST', '/v1/access/tokens', { name: freshName('made'), scopes: ['keys:encrypt'] }],
+  },
+  {
+    // In another namespace.
+    ...{ operationId: 'createToken', action: 'access.create-token', allowed: ['service:admin'], status: 201 },
+    otherwise: { 'access:admin': 'access/namespace-not-found' },
+    request: async () => [
+      'POST',
+      '/v1/access/tokens',
+      { name: freshName('made'), scopes: ['keys:encrypt'], namespace: otherNamespace },
+    ],
+  },
+  {
+    ...{ operationId: 'listTokens', action: 'access.list-tokens', allowed: ['access:admin'], status: 200 },
+    request: async () => ['GET', '/v1/access/tokens'],
+  },
+  {
+    ...{ operationId: 'revokeToken', action: 'access.revoke-token', status: 204 },
+    allowed: ['access:admin', 'service:admin'],
+    request: async () => [
+      'DELETE',
+      `/v1/access/tokens/${(await makeToken(service, { scopes: ['keys:admin'] })).id}`,
+    ],
+  },
+  {
+    ...{ operationId: 'listAuditRecords', action: 'audit.read', allowed: ['audit:read'], status: 200 },
+    request: async () => ['GET', '/v1/audit/records?limit=1'],
+  },
+  {
+    ...{ operationId: 'service.metrics', action: 'service.metrics', status: 200 },
+    allowed: ['metrics:read', 'service:admin'],
+    request: async () => ['GET', '/metrics'],
+  },
+];
+
+async function attempt(row: Row, token: MadeToken, requestId: string): Promise<Answer> {
+  const [method, path, body] = await row.request();
+  return await service.call(method, path, body, {
+    token: token.secret,
+    headers: { 'x-request-id': requestId },
+  });
+}
+
+/** Guarantees that no operation of the interface is missing from the table above. */
+test('the table has every operation', async () => {
+  const { body } = await service.call('GET', '/openapi.json');
+  const paths = body['paths'] as unknown as Record<
+    string,
+    Record<string, { operationId: string; security?: unknown[] }>
+  >;
+  const guarded = Object.values(paths)
+    .flatMap((methods) => Object.values(methods))
+    .filter(({ security }) => security === undefined)
+    .map(({ operationId }) => operationId);
+  expect(guarded.toSorted()).toEqual([...new Set(rows.map(({ operationId }) => operationId))].toSorted());
+});
+
+/** Guarantees that each scope alone allows what the table says and nothing else, and that each try is on record once. */
+test.for(all)('%s allows what it is for', { timeout: 60_000 }, async (scope) => {
+  const token = tokens.get(scope);
+  if (!token) throw new Error('no token');
+  const expected: unknown[] = [];
+  for (const [index, row] of rows.entries()) {
+    const requestId = `${scope.replace(':', '-')}.${index}`;
+    const answer = await attempt(row, token, requestId);
+    const code = row.allowed.includes(scope) ? undefined : (row.otherwise?.[scope] ?? 'access/denied');
+    const got = { operation: row.operationId, code: answer.body['code'] };
+    expect(got).toEqual({ operation: row.operationId, code });
+    if (code === undefined) expect([row.operationId, answer.status]).toEqual([row.operationId, row.status]);
+    if (code === 'access/denied') expect(answer.status).toBe(403);
+    const outcome = code === undefined ? 'allowed' : 'refused';
+    expected.push({ requestId, action: row.action, outcome, code, by: token.id });
+  }
+  const records = await auditRecords(service, { principalId: token.id });
+  const recorded = records.toReversed().map(({ requestId, action, outcome, code, principal }) => ({
+    ...{ requestId, action, outcome, code, by: principal.id },
+  }));
+  expect(recorded).toEqual(expected);
+});
+
+/** Guarantees that a token with every scope but those an operation needs is denied it. */
+test('all other scopes together are not enough', { timeout: 60_000 }, async () => {
+  for (const [index, row] of rows.entries()) {
+    const scopes = all.filter(
+      (scope) => !row.allowed.includes(scope) && row.otherwise?.[scope] === undefined,
+    );
+    const token = await makeToken(service, { scopes });
+    const answer = await attempt(row, token, `complement.${index}`);
+    expect([row.operationId, answer.status, answer.body['code']]).toEqual([
+      ...[row.operationId, 403, 'access/denied'],
+    ]);
+  }
+});
+
+/** Guarantees that a refusal came before the work: nothing was made, changed, rotated or revoked. */
+test('a refused operation has no effect', async () => {
+  const name = freshName('untouched');
+  await makeKey(service, name);
+  const victim = await makeToken(service, { scopes: ['keys:admin'] });
+  const before = await service.call('GET', `/v1/keys/${name}`);
+  const token = await makeToken(service, { scopes: ['keys:encrypt', 'audit:read'] });
+  const made = freshName('never-made');
+  for (const [method, path, body] of [
+    ['POST', `/v1/keys/${name}/rotate`, {}],
+    ['PATCH', `/v1/keys/${name}`, { state: 'disabled', description: 'x' }],
+    ['PATCH', `/v1/keys/${name}/versions/1`, { state: 'disabled' }],
+    ['POST', '/v1/keys', { name: made }],
+    ['POST', '/v1/access/namespaces', { name: made }],
+    ['POST', '/v1/access/tokens', { name: made, scopes: ['keys:admin'] }],
+    ['DELETE', `/v1/access/tokens/${victim.id}`],
+  ] as const) {
+    const headers = { 'idempotency-key': `refused-${path.length}` };
+    const answer = await service.call(method, path, body, { token: token.secret, headers });
+    expect([path, answer.status]).toEqual([path, 403]);
+  }
+  const after = await service.call('GET', `/v1/keys/${name}`);
+  expect(after.text).toBe(before.text);
+  for (const path of ['/v1/keys', '/v1/access/namespaces', '/v1/access/tokens']) {
+    expect((await service.call('GET', `${path}?limit=1000`)).text).not.toContain(`"${made}"`);
+  }
+  expect((await service.call('GET', '/v1/keys', undefined, { token: victim.secret })).status).toBe(200);
+});
+
+/** Guarantees that the items of a batch need the scopes of the operations they are. */
+test('each item of a batch is allowed on its own', async () => {
+  const operations = [
+    { operation: 'encrypt', key, plaintext },
+    { operation: 'decrypt', ciphertext },
+    { operation: 'rewrap', key, ciphertext },
+    { operation: 'data-keys', key },
+    { operation: 'random', bytes: 8 },
+  ];
+  const allowed: Readonly<Record<string, readonly boolean[]>> = {
+    'keys:admin': [false, false, false, false, true],
+    'keys:encrypt': [true, false, false, true, true],
+    'keys:decrypt': [false, true, false, false, true],
+    'keys:rewrap': [false, false, true, false, true],
+  };
+  for (const scope of anyKeys) {
+    const token = tokens.get(scope);
+    if (!token) throw new Error('no token');
+    const { body } = await service.call('POST', '/v1/batch', { operations }, { token: token.secret });
+    const results = body['results'] as unknown as { status: number; problem?: { code: string } }[];
+    expect([scope, results.map(({ status }) => status)]).toEqual([
+      scope,
+      allowed[scope]?.map((may) => (may ? 200 : 403)),
+    ]);
+    for (const { problem } of results) if (problem) expect(problem.code).toBe('access/denied');
+  }
+});

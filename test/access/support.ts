@@ -1,0 +1,116 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Answer, TestService } from '../support/service.ts';
+
+export const plaintext = Buffer.from('a message').toString('base64');
+
+export interface TokenRequest {
+  readonly scopes: readonly string[];
+  readonly keys?: readonly string[];
+  readonly namespace?: string;
+  readonly expiresAt?: string;
+}
+
+export interface MadeToken {
+  readonly id: string;
+  readonly secret: string;
+}
+
+let made = 0;
+
+/** A name no other test has. */
+export function freshName(prefix = 'n'): string {
+  made += 1;
+  return `${prefix}-${made}`;
+}
+
+/** A token made with the bootstrap token. */
+export async function makeToken(service: TestService, request: TokenRequest): Promise<MadeToken> {
+  return created(await service.call('POST', '/v1/access/tokens', { name: freshName('token'), ...request }));
+}
+
+/** A key made with the bootstrap token, or another. @returns its id */
+export async function makeKey(service: TestService, name: string, token = service.token): Promise<string> {
+  return created(await service.call('POST', '/v1/keys', { name }, { token })).id;
+}
+
+/** A namespace and a token in it with these scopes. */
+export async function makeNamespace(
+  service: TestService,
+  scopes: readonly string[],
+): Promise<{ id: string; name: string; token: MadeToken }> {
+  const name = freshName('namespace');
+  const { id } = created(await service.call('POST', '/v1/access/namespaces', { name }));
+  return { id, name, token: await makeToken(service, { scopes, namespace: name }) };
+}
+
+/** The body of a 201. @throws for any other status */
+export function created(answer: Answer): MadeToken {
+  if (answer.status !== 201) throw new Error(`expected 201: ${answer.status} ${answer.text}`);
+  return answer.body as unknown as MadeToken;
+}
+
+/** A text of an answer's body. */
+export function member({ body }: Answer, name: string): string | undefined {
+  const value: unknown = body[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+export async function seal(
+  service: TestService,
+  key: string,
+  { token = service.token, context = {} }: { token?: string; context?: Record<string, string> } = {},
+): Promise<string> {
+  const answer = await service.call('POST', `/v1/keys/${key}/encrypt`, { plaintext, context }, { token });
+  if (answer.status !== 200) throw new Error(`expected 200: ${answer.status} ${answer.text}`);
+  return member(answer, 'ciphertext') ?? '';
+}
+
+export interface AuditRecord {
+  readonly requestId: string;
+  readonly action: string;
+  readonly outcome: string;
+  readonly code?: string;
+  readonly count?: number;
+  readonly replayed?: boolean;
+  readonly sequence: number;
+  readonly principal: { readonly id?: string; readonly kind: string };
+  readonly target?: { readonly id?: string; readonly name?: string };
+  readonly items?: readonly unknown[];
+}
+
+/** Every record of the token's namespace that matches, newest first. */
+export async function auditRecords(
+  service: TestService,
+  filter: Readonly<Record<string, string>> = {},
+  token = service.token,
+): Promise<AuditRecord[]> {
+  const records: AuditRecord[] = [];
+  let cursor: string | undefined;
+  do {
+    const query = new URLSearchParams({ limit: '1000', ...filter, ...(cursor !== undefined && { cursor }) });
+    const answer = await service.call('GET', `/v1/audit/records?${query}`, undefined, { token });
+    if (answer.status !== 200) throw new Error(`expected 200: ${answer.status} ${answer.text}`);
+    records.push(...(answer.body['items'] as unknown as AuditRecord[]));
+    cursor = member(answer, 'nextCursor');
+  } while (cursor !== undefined);
+  return records;
+}
+
+/** Every record in the files of a data directory, those of the service itself too, oldest first. */
+export async function recordsOnDisk(dataDir: string): Promise<AuditRecord[]> {
+  const directory = join(dataDir, 'audit');
+  const files = (await readdir(directory)).filter((name) => name.endsWith('.ndjson')).toSorted();
+  const texts = await Promise.all(files.map((name) => readFile(join(directory, name), 'utf8')));
+  return texts
+    .flatMap((text) => text.split('\n'))
+    .filter((line) => line.startsWith('{"sequence":'))
+    .map((line) => JSON.parse(line) as AuditRecord);
+}
+
+/** Status, fields and body of an answer but what differs from request to request. */
+export function comparable({ status, headers, text }: Answer): string {
+  const own = ['date', 'connection', 'keep-alive', 'transfer-encoding'];
+  const fields = [...headers].filter(([name]) => !own.includes(name));
+  return JSON.stringify({ status, fields, text });
+}
