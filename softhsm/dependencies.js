@@ -67,7 +67,9 @@ function wereInstalledByHand(root) {
  * Debian's Node has. Any will do, since pkcs11js uses Node-API alone.
  */
 function headersFolder(root) {
-  if (process.env.npm_config_nodedir) return process.env.npm_config_nodedir;
+  const configured = process.env.npm_config_nodedir;
+  // npm's own configuration may name a folder whose headers were never installed.
+  if (configured && existsSync(join(configured, 'include/node/node_api.h'))) return configured;
   const lock = readJson(join(root, 'package-lock.json'));
   if (lock && `node_modules/${nodePackage}` in lock.packages) return join(root, 'node_modules', nodePackage);
   return existsSync('/usr/include/node/node_api.h') ? '/usr' : undefined;
