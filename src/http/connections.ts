@@ -29,7 +29,7 @@ export interface ConnectionLimits {
   readonly keepAliveTimeoutMs?: number;
   /** Of request line and headers together. Default 16,384. */
   readonly maxHeaderBytes?: number;
-  /** Default 100; a request with as many is refused. */
+  /** Default 100; a request with more is refused. */
   readonly maxHeaders?: number;
   /** Default 0: any number. */
   readonly maxRequestsPerConnection?: number;
@@ -38,8 +38,6 @@ export interface ConnectionLimits {
   /** Of a TLS handshake. Default 10,000. */
   readonly handshakeTimeoutMs?: number;
 }
-
-const defaultMaxHeaders = 100;
 
 /** A node server with every limit set. @throws Error when the certificate or its key cannot be used */
 export function createNodeServer(tls: TlsFiles | undefined, limits: ConnectionLimits = {}): Server {
@@ -67,7 +65,7 @@ export function createNodeServer(tls: TlsFiles | undefined, limits: ConnectionLi
           handshakeTimeout: limits.handshakeTimeoutMs ?? 10_000,
         });
   server.maxConnections = limits.maxConnections ?? 2_000;
-  server.maxHeadersCount = limits.maxHeaders ?? defaultMaxHeaders;
+  server.maxHeadersCount = limits.maxHeaders ?? 100;
   server.maxRequestsPerSocket = limits.maxRequestsPerConnection ?? 0;
   server.timeout = limits.stallTimeoutMs ?? 60_000;
   return server;
@@ -88,12 +86,7 @@ export function connectApp(app: HttpApp, server: Server, secure: boolean): Reado
   server.on('drop', () => desk.metrics.droppedConnections.add());
   // Requests come over these; a TLS connection is one only after its handshake.
   const speaking = new WeakSet<Socket>();
-  server.on(secure ? 'secureConnection' : 'connection', (socket: Socket) => {
-    speaking.add(socket);
-    socket.once('close', () => {
-      for (const exchange of desk.inFlight) if (exchange.incoming.socket === socket) exchange.closed();
-    });
-  });
+  server.on(secure ? 'secureConnection' : 'connection', (socket: Socket) => speaking.add(socket));
   server.on('clientError', (error: NodeJS.ErrnoException, stream) => {
     const socket = stream as Socket;
     if (speaking.has(socket)) return answerMalformed(desk, error, socket);
@@ -114,13 +107,8 @@ function serveRequests({ hono, desk }: HttpApp, server: Server): void {
     autoCleanupIncoming: false,
     errorHandler: (error) => refusedRequest(desk, error),
   });
-  const mostHeaders = 2 * (server.maxHeadersCount ?? defaultMaxHeaders);
-  const serve = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
-    // Node drops what exceeds the count; a request that may have lost a header is not the one that was sent.
-    if (incoming.rawHeaders.length >= mostHeaders) {
-      answerMalformed(desk, Object.assign(new Error(), { code: 'HPE_HEADER_OVERFLOW' }), incoming.socket);
-    } else void answer(incoming, outgoing);
-  };
+  const serve = (incoming: IncomingMessage, outgoing: ServerResponse): void =>
+    void answer(incoming, outgoing);
   server.on('request', serve);
   // The body is asked for once it is known to be wanted: see readBody.
   server.on('checkContinue', serve);

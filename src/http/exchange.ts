@@ -104,7 +104,7 @@ export class Exchange {
       desk.metrics.inFlight.set(desk.active);
     }
     desk.inFlight.add(this);
-    this.outgoing.once('close', () => this.closed());
+    this.outgoing.once('close', () => this.#closed());
     return new Promise((resolve) => {
       this.#give = resolve;
       this.#timer = setTimeout(() => {
@@ -130,7 +130,7 @@ export class Exchange {
   }
 
   /** The answer is written, or its connection is gone. */
-  closed(): void {
+  #closed(): void {
     if (!this.outgoing.writableFinished) this.#abort(disconnected);
     if (!this.#working) this.#desk.inFlight.delete(this);
   }

@@ -130,6 +130,10 @@ test('documents the building blocks', () => {
     propertyNames: { minLength: 1, maxLength: 128 },
     additionalProperties: { type: 'string', maxLength: 1024 },
   });
+  expect(seal?.responses['200']?.content?.['application/json']?.schema).toMatchObject({
+    required: ['plaintext', 'key', 'source'],
+    additionalProperties: false,
+  });
   const query = document.paths['/v1/demo']?.['get']?.parameters;
   expect(query?.[0]).toEqual({
     name: 'limit',

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { z } from 'zod';
 import { errorCodes } from '../../src/core/errors.ts';
 import { problemKinds, traceOf } from '../../src/http/problem.ts';
+import { violations } from '../../src/http/violations.ts';
 import { raw, startDemo, statuses, token } from './demo.ts';
 
 const secret = 'PLANTED5ecret';
@@ -69,6 +71,16 @@ test('repeats nothing that was sent', async () => {
   expect(logs.length).toBeGreaterThanOrEqual(answers.length);
   expect(logs.join('')).not.toContain(secret);
   expect(logs.join('')).not.toContain(token);
+});
+
+/** Guarantees that a pointer ends before a name the client chose, also in maps whose schema would give it away. */
+test('points to nothing of the client', () => {
+  const schema = z.strictObject({ known: z.record(z.string(), z.strictObject({ inner: z.int() })) });
+  const result = schema.safeParse({ known: { [secret]: { inner: secret }, inner: { inner: 'x' } } });
+  expect(violations(result.error ?? new z.ZodError([]), schema)).toEqual([
+    { pointer: '/known', detail: 'must be of type number' },
+    { pointer: '/known/inner/inner', detail: 'must be of type number' },
+  ]);
 });
 
 /** Guarantees the same for values and places that nobody thought of. */
