@@ -1,0 +1,126 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { projectRoot } from '../support/data.ts';
+import { startTestService, type TestService } from '../support/service.ts';
+import { type Block, fencedBlocks, readDocument, tableRows } from './markdown.ts';
+
+let service: TestService;
+let home: string;
+
+beforeAll(async () => {
+  service = await startTestService();
+  home = mkdtempSync(join(tmpdir(), 'stathera-docs-'));
+});
+afterAll(async () => {
+  await service?.dispose();
+  if (home) rmSync(home, { recursive: true, force: true });
+});
+
+interface Example {
+  readonly code: string;
+  readonly line: number;
+  /** What the `text` block right after it shows; undefined when none follows. */
+  readonly expected: string | undefined;
+}
+
+/** The `sh` blocks of a page; `console` blocks are only to be read. */
+function examplesOf(page: string): Example[] {
+  const blocks = fencedBlocks(readDocument(page));
+  return blocks.flatMap((block: Block, index) => {
+    if (block.language !== 'sh') return [];
+    const next = blocks[index + 1];
+    return [{ ...block, expected: next?.language === 'text' ? next.code : undefined }];
+  });
+}
+
+/** What the examples of the other pages rely on: the functions that the README begins with. */
+function functionsOfReadme(): string {
+  return examplesOf('README.md')[0]?.code ?? '';
+}
+
+/** Runs the examples in one shell, as a reader pastes them. @returns what each printed */
+async function runExamples(examples: readonly Example[]): Promise<string[]> {
+  const mark = `--- end of example ${process.pid} ---`;
+  const script = [
+    'exec 2>&1; set -euo pipefail',
+    functionsOfReadme(),
+    ...examples.flatMap(({ code }) => [code, `echo '${mark}'`]),
+  ].join('\n');
+  const shell = spawn('bash', ['-c', script], {
+    cwd: projectRoot,
+    // One stream: what is printed stands in the order in which it was printed.
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: {
+      PATH: `${dirname(process.execPath)}:${process.env['PATH']}`,
+      HOME: home,
+      NODE_NO_WARNINGS: '1',
+      STATHERA_URL: service.url,
+      STATHERA_TOKEN_FILE: join(service.dataDir, 'bootstrap-token'),
+      STATHERA_DATA_DIR: service.dataDir,
+    },
+  });
+  let output = '';
+  shell.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  const code = await new Promise((resolve) => shell.once('close', resolve));
+  expect(code, output).toBe(0);
+  return output.split(`${mark}\n`).slice(0, -1);
+}
+
+/** `…` stands for anything. */
+function matches(printed: string, expected: string): boolean {
+  const pattern = expected
+    .split('…')
+    .map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+    .join('[\\s\\S]*?');
+  return new RegExp(`^${pattern}$`).test(printed.trim());
+}
+
+/** Guarantees that a reader can paste the examples in order, and that each prints what the page shows. */
+test.each(['README.md', 'docs/api.md'])('the examples of %s run', { timeout: 60_000 }, async (page) => {
+  const examples = examplesOf(page);
+  expect(examples.length).toBeGreaterThan(1);
+  const printed = await runExamples(examples);
+  expect(printed).toHaveLength(examples.length);
+  expect(examples.filter(({ expected }) => expected !== undefined).length).toBeGreaterThan(0);
+  for (const [index, { line, expected }] of examples.entries()) {
+    if (expected === undefined) continue;
+    const text = printed[index] ?? '';
+    expect(matches(text, expected), `${page} line ${line} printed\n${text}\ninstead of\n${expected}`).toBe(
+      true,
+    );
+  }
+});
+
+/** Guarantees that the comparison of the examples can fail. */
+test('another answer is noticed', () => {
+  expect(matches('{"id":"1","name":"a"}\n', '{"id":"…","name":"a"}')).toBe(true);
+  expect(matches('{"id":"1","name":"b"}\n', '{"id":"…","name":"a"}')).toBe(false);
+  expect(matches('ok\nmore', 'ok')).toBe(false);
+});
+
+/** Guarantees that each measurement of the running service, and no other, is explained to its operators. */
+test('the table of measurements is the service’s', async () => {
+  const { text } = await service.call('GET', '/metrics');
+  const given = [...text.matchAll(/^# HELP (\S+)/gm)].map(([, name]) => name);
+  expect(given.length).toBeGreaterThan(10);
+  const rows = tableRows(readDocument('docs/operate.md'), 'measurement');
+  const explained = rows.flatMap(([names = '']) => names.match(/[a-z][a-z0-9_]+/g) ?? []);
+  expect(explained.toSorted()).toEqual(given.toSorted());
+});
+
+/** Guarantees that the pages beside the interface answer as the page says: who needs a token, and who does not. */
+test('the table of pages is the service’s', async () => {
+  const rows = tableRows(readDocument('docs/api.md'), 'page');
+  const pages = rows.flatMap(([cell = '', says = '']) =>
+    cell.split(', ').map((page) => ({ path: page.replaceAll('`', '').replace('GET ', ''), says })),
+  );
+  expect(pages.length).toBeGreaterThan(5);
+  for (const { path, says } of pages) {
+    const open = await service.call('GET', path, undefined, { token: null });
+    expect(open.status, path).toBe(says.includes('needs a token') ? 401 : 200);
+    expect((await service.call('GET', path)).status, path).toBe(200);
+  }
+});
