@@ -34,7 +34,7 @@ const prefixBytes = 4;
 const idLength = 16;
 const nonceAt = prefixBytes + 3 * idLength;
 /** Magic, format, suite, kind, three ids, nonce. */
-export const headerBytes = nonceAt + 12;
+const headerBytes = nonceAt + 12;
 const tagBytes = 16;
 /** Zero bytes encrypted before the plaintext: two AES blocks that commit to the key. */
 export const commitmentBytes = 32;

@@ -3,7 +3,7 @@ import { base64Bytes, base64Text, contextSchema, keyRefSchema } from '../http/va
 import { overheadBytes } from './format.ts';
 
 /** What one encrypt or decrypt takes in the HSM. */
-export const plaintextLimitBytes = 4096;
+const plaintextLimitBytes = 4096;
 
 const context = contextSchema.optional().transform((pairs) => pairs ?? {});
 const plaintext = base64Bytes({ max: plaintextLimitBytes });

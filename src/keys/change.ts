@@ -118,5 +118,8 @@ export function createKeyChanges({
 }
 
 function conflict(): ServiceError {
-  return new ServiceError('key/conflict', 'The key was changed by somebody else at the same time: try again.');
+  return new ServiceError(
+    'key/conflict',
+    'The key was changed by somebody else at the same time: try again.',
+  );
 }
