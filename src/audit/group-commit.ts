@@ -57,7 +57,7 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
   let closed = false;
 
   function refuseUnlessWritable(): void {
-    if (closed) throw unavailable('the audit log is closed');
+    if (closed) throw unavailable('The audit log is closed.');
     if (failure && (failure.trying || clock.monotonic() < failure.retryAt)) throw unavailable(cannotWrite);
   }
 

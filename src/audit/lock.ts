@@ -47,9 +47,9 @@ function take(path: string, writer: string): { database: Database.Database; inod
   } catch (error) {
     database?.close();
     if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) {
-      throw unavailable(`another process writes the audit log as ${writer}: stop it first`, error);
+      throw unavailable(`Another process writes the audit log as ${writer}: stop it first.`, error);
     }
-    throw unavailable(`${path} cannot be locked: the audit directory must exist and be writable`, error);
+    throw unavailable(`${path} cannot be locked: the audit directory must exist and be writable.`, error);
   }
 }
 

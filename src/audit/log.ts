@@ -28,7 +28,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   // A directory that vanished must not come back empty by itself: it may be a mount that failed.
   if ((await segmentRows(store.db)).length === 0) {
     await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
-      throw unavailable(`the audit directory ${directory} cannot be created`, error);
+      throw unavailable(`The audit directory ${directory} cannot be created.`, error);
     });
   }
   const lock = lockSlot(directory, writer);
@@ -92,7 +92,7 @@ async function beginFirst(segments: Segments, position: Position, directory: str
   try {
     await segments.prepare(position);
   } catch (error) {
-    throw unavailable(`no audit segment can be created in ${directory}`, error);
+    throw unavailable(`No audit segment can be created in ${directory}.`, error);
   }
 }
 

@@ -40,6 +40,6 @@ async function list(directory: string): Promise<string[]> {
     return await readdir(directory);
   } catch (error) {
     if (isMissing(error)) return [];
-    throw unavailable(`the audit directory ${directory} cannot be read`, error);
+    throw unavailable(`The audit directory ${directory} cannot be read.`, error);
   }
 }

@@ -91,7 +91,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
       }
     }
     sweepSoon();
-    const detail = 'whether the change was made is not known yet: look before trying again';
+    const detail = 'Whether the change was made is not known yet: look before trying again.';
     throw new ServiceError('store/unavailable', detail, { cause, retryAfterSeconds: 1 });
   }
 
@@ -102,7 +102,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
     } catch (error) {
       sweepSoon();
       const detail =
-        'the change was made, but its audit record cannot be written yet: look before trying again';
+        'The change was made, but its audit record cannot be written yet: look before trying again.';
       throw unavailable(detail, error);
     }
   }

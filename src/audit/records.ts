@@ -99,14 +99,14 @@ async function readSegment(read: SegmentRead): Promise<SegmentPage> {
   } catch (error) {
     // A lost segment is verify's to report; the rest of the log stays readable.
     if (isMissing(error)) return { items: [], lines: 0, next: undefined };
-    throw unavailable('a segment of the audit log cannot be read', error);
+    throw unavailable('A segment of the audit log cannot be read.', error);
   }
   try {
     const end = await startOffset(handle, read);
     return await readGroups(handle, end, read);
   } catch (error) {
     if (error instanceof ServiceError) throw error;
-    throw unavailable('a segment of the audit log cannot be read', error);
+    throw unavailable('A segment of the audit log cannot be read.', error);
   } finally {
     await handle.close();
   }
@@ -138,7 +138,7 @@ async function readGroups(handle: FileHandle, end: number, read: SegmentRead): P
       }
       if (!parsed) {
         if (committed)
-          throw unavailable('a segment of the audit log is damaged: run `stathera audit verify`');
+          throw unavailable('A segment of the audit log is damaged: run `stathera audit verify`.');
         continue;
       }
       const header = parsed.kind === 'header' ? parsed.header : undefined;

@@ -21,7 +21,7 @@ export interface RecoverOptions {
 }
 
 const keepEvidence =
-  'restore it from a copy, or move it out of the directory, keep it as evidence, and run `stathera audit accept-loss`';
+  'restore it from a copy, or move it out of the directory, keep it as evidence, and run `stathera audit accept-loss`.';
 
 /**
  * Finds where the writer's log ends. The last segment is checked against its chain, its registration and,
@@ -66,7 +66,7 @@ async function checkFiles(
     if (row.loss_accepted_at !== null || there.has(row.file)) continue;
     const path = join(directory, row.file);
     throw unavailable(
-      `the audit segment ${path} is missing: restore the file, or run \`stathera audit accept-loss\` to go on without it`,
+      `The audit segment ${path} is missing: restore the file, or run \`stathera audit accept-loss\` to go on without it.`,
     );
   }
   const newest = rows.at(-1)?.number ?? 0;
@@ -77,8 +77,8 @@ async function checkFiles(
     // A crash between the file and its row leaves a header alone.
     if (name === segmentFile(writer, newest + 1) && !(await holdsRecords(path))) continue;
     throw unavailable(
-      `the audit segment ${path} is unknown to the database, which is older than the log: restore the database ` +
-        'that belongs to it, or move the file out of the directory and keep it as evidence',
+      `The audit segment ${path} is unknown to the database, which is older than the log: restore the database ` +
+        'that belongs to it, or move the file out of the directory and keep it as evidence.',
     );
   }
 }
@@ -118,7 +118,7 @@ async function walkFile(path: string, walk: Walk): Promise<string | undefined> {
     return undefined;
   } catch (error) {
     if (error instanceof RangeError) return error.message;
-    throw unavailable(`the audit segment ${path} cannot be read`, error);
+    throw unavailable(`The audit segment ${path} cannot be read.`, error);
   }
 }
 
@@ -162,7 +162,7 @@ function holdsGroup(tail: Buffer): boolean {
 }
 
 function altered(path: string, what: string) {
-  return unavailable(`the audit segment ${path} was altered or damaged (${what}): ${keepEvidence}`);
+  return unavailable(`The audit segment ${path} was altered or damaged (${what}): ${keepEvidence}`);
 }
 
 /**

@@ -49,7 +49,7 @@ async function listDirectory(directory: string): Promise<string[]> {
     return await readdir(directory);
   } catch (error) {
     if (isMissing(error)) return [];
-    throw unavailable(`the audit directory ${directory} cannot be read`, error);
+    throw unavailable(`The audit directory ${directory} cannot be read.`, error);
   }
 }
 

@@ -118,7 +118,7 @@ test('a second writer on one slot is refused', async () => {
   const first = await here.open();
   await expect(here.open()).rejects.toMatchObject({
     code: 'audit/unavailable',
-    detail: expect.stringContaining('another process writes the audit log as w1'),
+    detail: expect.stringContaining('Another process writes the audit log as w1'),
   });
   const other = await here.open({ writer: 'w2' });
   await Promise.all([appendMany(first, 5), appendMany(other, 7)]);

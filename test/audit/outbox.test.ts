@@ -151,7 +151,7 @@ test.each(['before', 'after'] as const)('the log fails %s the write of a change'
     expect(outcome).toMatchObject({ reason: { code: 'audit/unavailable', retryAfterSeconds: 1 } });
   }
   expect(outcomes).toMatchObject([
-    { reason: { detail: expect.stringContaining('the change was made') } },
+    { reason: { detail: expect.stringContaining('The change was made') } },
     {},
     {},
   ]);

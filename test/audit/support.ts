@@ -9,7 +9,7 @@ import { type AuditFiles, nodeFiles, type SegmentFile } from '../../src/audit/fi
 import { openAuditLog } from '../../src/audit/log.ts';
 import type { AuditLogOptions } from '../../src/audit/options.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import { systemClock } from '../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { newId } from '../../src/core/ids.ts';
 import type { Prf } from '../../src/crypto/kdf.ts';
 import { migrate } from '../../src/store/migrations.ts';
@@ -200,5 +200,17 @@ export function gate() {
       });
     },
     open: () => release(),
+  };
+}
+
+/** A clock whose pauses end when the test says so. */
+export function manualClock(): Clock & { advance(milliseconds: number): void } {
+  let elapsed = 0;
+  return {
+    now: () => Date.now(),
+    monotonic: () => elapsed,
+    advance(milliseconds) {
+      elapsed += milliseconds;
+    },
   };
 }

@@ -16,7 +16,8 @@ import { verifyAudit } from '../../src/audit/verify.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { allRecords, appendMany, entry, insertRoot, type Place, place, scratchDirectory } from './support.ts';
 
-const mutations = process.env['STATHERA_TEST_SCALE'] === 'nightly' ? 100_000 : 2_000;
+const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
+const mutations = nightly ? 100_000 : 2_000;
 
 /** A closed log over several segments. */
 async function written() {
@@ -103,7 +104,7 @@ const attacks: Record<string, (segments: Segments, file: string, random: Random)
 };
 
 /** Guarantees that whatever is done to the files is found, and named with its file. */
-test(`${mutations} random mutations`, async () => {
+test(`${mutations} random mutations`, { timeout: nightly ? 3_600_000 : 120_000 }, async () => {
   const { here, head, files } = await written();
   expect(files.length).toBeGreaterThan(2);
   expect((await here.verify({ expect: [head] })).ok).toBe(true);
