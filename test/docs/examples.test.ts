@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -18,6 +18,12 @@ afterAll(async () => {
   await service?.dispose();
   if (home) rmSync(home, { recursive: true, force: true });
 });
+
+/** What a reader needs to follow the pages. A machine without it cannot run the examples: the report says skipped. */
+const programs = ['bash', 'curl', 'openssl'];
+const canFollow = programs.every(
+  (name) => spawnSync(name, ['--help'], { stdio: 'ignore' }).error === undefined,
+);
 
 interface Example {
   readonly code: string;
@@ -79,20 +85,24 @@ function matches(printed: string, expected: string): boolean {
 }
 
 /** Guarantees that a reader can paste the examples in order, and that each prints what the page shows. */
-test.each(['README.md', 'docs/api.md'])('the examples of %s run', { timeout: 60_000 }, async (page) => {
-  const examples = examplesOf(page);
-  expect(examples.length).toBeGreaterThan(1);
-  const printed = await runExamples(examples);
-  expect(printed).toHaveLength(examples.length);
-  expect(examples.filter(({ expected }) => expected !== undefined).length).toBeGreaterThan(0);
-  for (const [index, { line, expected }] of examples.entries()) {
-    if (expected === undefined) continue;
-    const text = printed[index] ?? '';
-    expect(matches(text, expected), `${page} line ${line} printed\n${text}\ninstead of\n${expected}`).toBe(
-      true,
-    );
-  }
-});
+test.runIf(canFollow).each(['README.md', 'docs/api.md'])(
+  'the examples of %s run',
+  { timeout: 60_000 },
+  async (page) => {
+    const examples = examplesOf(page);
+    expect(examples.length).toBeGreaterThan(1);
+    const printed = await runExamples(examples);
+    expect(printed).toHaveLength(examples.length);
+    expect(examples.filter(({ expected }) => expected !== undefined).length).toBeGreaterThan(0);
+    for (const [index, { line, expected }] of examples.entries()) {
+      if (expected === undefined) continue;
+      const text = printed[index] ?? '';
+      expect(matches(text, expected), `${page} line ${line} printed\n${text}\ninstead of\n${expected}`).toBe(
+        true,
+      );
+    }
+  },
+);
 
 /** Guarantees that the comparison of the examples can fail. */
 test('another answer is noticed', () => {
@@ -108,7 +118,8 @@ test('the table of measurements is the service’s', async () => {
   expect(given.length).toBeGreaterThan(10);
   const rows = tableRows(readDocument('docs/operate.md'), 'measurement');
   const explained = rows.flatMap(([names = '']) => names.match(/[a-z][a-z0-9_]+/g) ?? []);
-  expect(explained.toSorted()).toEqual(given.toSorted());
+  expect(new Set(explained)).toEqual(new Set(given));
+  expect(explained).toHaveLength(given.length);
 });
 
 /** Guarantees that the pages beside the interface answer as the page says: who needs a token, and who does not. */

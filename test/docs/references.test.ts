@@ -1,5 +1,7 @@
+import { globSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { expect, test } from 'vitest';
+import { projectRoot } from '../support/data.ts';
 import { anchors, documents, fencedBlocks, isThere, prose, readDocument } from './markdown.ts';
 
 /** What is wrong with the links of a page. */
@@ -8,7 +10,7 @@ function brokenLinks(page: string, text: string): string[] {
     if (/^(?:https?|mailto):/.test(target)) return [];
     const [file = '', anchor] = target.split('#');
     const path = file === '' ? page : normalize(join(dirname(page), file));
-    if (!isThere(path)) return [`${page}: ${target} is not there`];
+    if (path !== page && !isThere(path)) return [`${page}: ${target} is not there`];
     if (anchor === undefined || !path.endsWith('.md')) return [];
     const own = path === page ? text : readDocument(path);
     return anchors(own).has(anchor) ? [] : [`${page}: ${target} has no such heading`];
@@ -17,12 +19,16 @@ function brokenLinks(page: string, text: string): string[] {
 
 const folders = /^(?:src|test|bench|docs|softhsm|\.ci)\//;
 
-/** Paths a page names in backquotes that are not there: from the project's root, or from `src`. */
+/** Paths a page names in backquotes that are not there: from the root, from `src`, or a bare name below `src`. */
 function missingPaths(page: string, text: string): string[] {
   const quoted = [...prose(text).matchAll(/`([^`\s]+)`/g)].map(([, path = '']) => path);
   return quoted
     .filter((path) => folders.test(path) || /^[a-z0-9-]+(?:\/[a-z0-9-]+)*\.(?:ts|cjs)$/.test(path))
-    .filter((path) => !/[*…{}<>]/.test(path) && !isThere(path) && !isThere(join('src', path)))
+    .filter((path) => !/[*…{}<>]/.test(path) && !isThere(path))
+    .filter(
+      (path) =>
+        globSync(path.includes('/') ? `src/${path}` : `src/**/${path}`, { cwd: projectRoot }).length === 0,
+    )
     .map((path) => `${page}: ${path} is not there`);
 }
 
@@ -65,7 +71,9 @@ test('what is not there is noticed', () => {
     brokenLinks('README.md', '[a](docs/none.md) [b](#none) [c](LICENSE) [d](https://a.example)'),
   ).toHaveLength(2);
   expect(brokenLinks('docs/a.md', '# A title\n[a](#a-title) [b](../README.md#start)')).toEqual([]);
-  expect(missingPaths('README.md', '`src/none.ts` and `src/main.ts` and `keys/keys.ts`')).toHaveLength(1);
+  expect(
+    missingPaths('README.md', '`src/none.ts` and `src/main.ts` and `keys/keys.ts` and `routes.ts`'),
+  ).toHaveLength(1);
   expect(
     missingScripts('README.md', '`npm run none`, `npm run --silent stathera -- x`, `npm test`'),
   ).toHaveLength(1);
