@@ -1,6 +1,6 @@
 import { createCache } from '../core/cache.ts';
 import type { Clock } from '../core/clock.ts';
-import { ServiceError } from '../core/errors.ts';
+import { isServiceError, ServiceError } from '../core/errors.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { KeyUsageRow } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
@@ -68,6 +68,11 @@ export function createUsage({
     throw new ServiceError('key/conflict', 'The usage count is being changed by others: try again.');
   }
 
+  async function giveBack(versionId: string, block: Block): Promise<void> {
+    const row = await usageRow(store, rows, versionId);
+    await writeReserved(store, rows, row, row.reserved - block.remaining);
+  }
+
   return {
     async take(version, uses) {
       for (;;) {
@@ -103,12 +108,16 @@ export function createUsage({
     async close() {
       await this.flush();
       for (const [versionId, block] of blocks.entries()) {
-        const row = await usageRow(store, rows, versionId);
-        await writeReserved(store, rows, row, row.reserved - block.remaining);
+        await giveBack(versionId, block).catch(forfeited);
       }
       blocks.clear();
     },
   };
+}
+
+/** What cannot be given back is forfeited, as after a crash: it must not keep the rest from closing. */
+function forfeited(error: unknown): void {
+  if (!isServiceError(error)) throw error;
 }
 
 async function usageRow(store: Store, rows: RowAuthenticator, versionId: string): Promise<KeyUsageRow> {

@@ -35,9 +35,9 @@ async function recorded(operations: readonly unknown[], token?: string) {
   );
   expect(answer.status).toBe(200);
   const page = await calls.must('GET', `/v1/audit/records?requestId=${requestId}`);
-  const records = page['items'] as unknown as BatchRecord[];
+  const records = page['items'] as BatchRecord[];
   expect(records).toHaveLength(1);
-  return { results: answer.body['results'] as unknown as Result[], record: records[0], text: answer.text };
+  return { results: answer.body['results'] as Result[], record: records[0], text: answer.text };
 }
 
 const outcomes = (results: readonly Result[]) =>

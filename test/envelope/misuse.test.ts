@@ -158,7 +158,7 @@ test('spliced ciphertexts', async () => {
 test('kinds cannot be swapped', async () => {
   const body = { context, plaintext: true };
   const made = await calls.must('POST', '/v1/keys/mine/data-keys', body);
-  const [item] = made['items'] as unknown as { wrapped: string; plaintext: string }[];
+  const [item] = made['items'] as { wrapped: string; plaintext: string }[];
   const wrapped = bytes(item?.wrapped);
   expect([ciphertext[3], wrapped[3]]).toEqual([1, 2]);
   expect(await calls.decrypt(wrapped, context)).toEqual(bytes(item?.plaintext));

@@ -191,7 +191,7 @@ describe('rewrap', () => {
   test('to another key', async () => {
     const old = await calls.encrypt('from', plaintext, context);
     const made = await calls.must('POST', '/v1/keys/from/data-keys', { context, plaintext: true });
-    const [dataKey] = made['items'] as unknown as { wrapped: string; plaintext: string }[];
+    const [dataKey] = made['items'] as { wrapped: string; plaintext: string }[];
     for (const [kind, subject, expected] of [
       [1, old, plaintext],
       [2, bytes(dataKey?.wrapped), bytes(dataKey?.plaintext)],
@@ -230,7 +230,7 @@ describe('rewrap', () => {
 describe('data keys', () => {
   type Items = { readonly plaintext?: string; readonly wrapped: string; readonly keyVersion: number }[];
   const make = async (body: object) =>
-    (await calls.must('POST', '/v1/keys/strong/data-keys', body))['items'] as unknown as Items;
+    (await calls.must('POST', '/v1/keys/strong/data-keys', body))['items'] as Items;
 
   /** Guarantees as many different keys as asked, of the size asked, each opened by decrypt under its context alone. */
   test.each([

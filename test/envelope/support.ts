@@ -57,7 +57,7 @@ export function driver(service: TestService) {
     },
     async batch(operations: readonly object[], options?: CallOptions): Promise<readonly Result[]> {
       const { results } = await must('POST', '/v1/batch', { operations }, options);
-      return results as unknown as Result[];
+      return results as Result[];
     },
   };
 }

@@ -343,7 +343,7 @@ describe('repeated requests', () => {
     service.call(method, path, body, { headers: { 'idempotency-key': key } });
   const records = async (target: string, action: string) => {
     const page = await calls.must('GET', `/v1/audit/records?target=${target}&action=${action}&limit=1000`);
-    return page['items'] as unknown as KeyRecord[];
+    return page['items'] as KeyRecord[];
   };
 
   /** Guarantees that an equal request with the same Idempotency-Key gives the same answer, makes one key, and is recorded as replayed. */
