@@ -1,0 +1,352 @@
+import { pino } from 'pino';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { allRoutes } from '../../src/app.ts';
+import { createMetrics } from '../../src/core/metrics.ts';
+import { createHttpApp } from '../../src/http/server.ts';
+import { freshName, makeKey, makeToken, plaintext, seal } from '../access/support.ts';
+import { type CallOptions, startTestService, type TestService } from '../support/service.ts';
+import { type Document, type Operation, readDocument } from './document.ts';
+
+let service: TestService;
+let document: Document;
+let key: string;
+let ciphertext: string;
+/** A token that may do nothing but read the audit log, and one that may do nothing else. */
+let reader: string;
+let keyUser: string;
+
+beforeAll(async () => {
+  service = await startTestService();
+  document = readDocument((await service.call('GET', '/openapi.json', undefined, { token: null })).body);
+  key = freshName('key');
+  await makeKey(service, key);
+  ciphertext = await seal(service, key);
+  reader = (await makeToken(service, { scopes: ['audit:read'] })).secret;
+  keyUser = (await makeToken(service, { scopes: ['keys:admin'] })).secret;
+});
+afterAll(() => service.dispose());
+
+/** Calls and holds the answer against the document. @returns status and code */
+async function checked(
+  { operationId, method }: Operation,
+  path: string,
+  body?: unknown,
+  options?: CallOptions,
+): Promise<[number, unknown]> {
+  const answer = await service.call(method, path, body, options);
+  const faults = document.faults(operationId, {
+    status: answer.status,
+    headers: Object.fromEntries(answer.headers),
+    text: answer.text,
+  });
+  expect([operationId, answer.status, faults]).toEqual([operationId, answer.status, []]);
+  return [answer.status, answer.body['code']];
+}
+
+/** For each operation, calls that succeed: all its parameters and members are used in at least one. */
+const successes: Readonly<
+  Record<string, () => Promise<readonly [status: number, path: string, body?: unknown][]>>
+> = {
+  createKey: async () => [
+    [201, '/v1/keys', { name: freshName('made') }],
+    [
+      ...([201, '/v1/keys'] as const),
+      {
+        name: freshName('made'),
+        algorithm: 'aes-128-gcm',
+        purpose: 'encrypt',
+        description: 'é',
+        tags: { a: 'b' },
+      },
+    ],
+  ],
+  listKeys: async () => [
+    [200, '/v1/keys?limit=1'],
+    [200, '/v1/keys'],
+  ],
+  getKey: async () => [[200, `/v1/keys/${key}`]],
+  updateKey: async () => [
+    [200, `/v1/keys/${key}`, {}],
+    [200, `/v1/keys/${key}`, { description: 'new', tags: {}, state: 'enabled' }],
+  ],
+  rotateKey: async () => [[200, `/v1/keys/${key}/rotate`, {}]],
+  listKeyVersions: async () => [
+    [200, `/v1/keys/${key}/versions?limit=1`],
+    [200, `/v1/keys/${key}/versions?cursor=2`],
+  ],
+  updateKeyVersion: async () => [[200, `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }]],
+  encrypt: async () => [
+    [200, `/v1/keys/${key}/encrypt`, { plaintext: '' }],
+    [200, `/v1/keys/${key}/encrypt`, { plaintext, context: { a: 'b' } }],
+  ],
+  decryptWithKey: async () => [[200, `/v1/keys/${key}/decrypt`, { ciphertext, context: {} }]],
+  decrypt: async () => [[200, '/v1/decrypt', { ciphertext }]],
+  rewrap: async () => [
+    [200, `/v1/keys/${key}/rewrap`, { ciphertext }],
+    [200, `/v1/keys/${key}/rewrap`, { ciphertext, context: {}, toKey: key, toContext: { a: 'b' } }],
+  ],
+  createDataKeys: async () => [
+    [200, `/v1/keys/${key}/data-keys`, {}],
+    [200, `/v1/keys/${key}/data-keys`, { count: 2, bytes: 64, context: { a: 'b' }, plaintext: true }],
+  ],
+  random: async () => [[200, '/v1/random', { bytes: 65_536 }]],
+  batch: async () => [
+    [
+      ...([200, '/v1/batch'] as const),
+      {
+        operations: [
+          { id: 'a', operation: 'encrypt', key, plaintext },
+          { operation: 'decrypt', ciphertext },
+          { operation: 'decrypt', ciphertext: 'AAAA' },
+          { operation: 'rewrap', key, ciphertext },
+          { operation: 'data-keys', key, count: 2 },
+          { id: 'b', operation: 'data-keys', key, plaintext: true },
+          { operation: 'random', bytes: 1 },
+        ],
+      },
+    ],
+  ],
+  createNamespace: async () => [
+    [201, '/v1/access/namespaces', { name: freshName('made') }],
+    [201, '/v1/access/namespaces', { name: freshName('made'), region: 'eu-1' }],
+  ],
+  listNamespaces: async () => [[200, '/v1/access/namespaces?limit=1']],
+  createToken: async () => [
+    [201, '/v1/access/tokens', { name: freshName('made'), scopes: ['audit:read'] }],
+    [
+      ...([201, '/v1/access/tokens'] as const),
+      {
+        ...{ name: freshName('made'), scopes: ['keys:admin'], keys: ['a*'], namespace: 'default' },
+        expiresAt: '2099-01-01T00:00:00Z',
+      },
+    ],
+  ],
+  listTokens: async () => [
+    [200, '/v1/access/tokens?limit=1'],
+    [200, '/v1/access/tokens?limit=1000'],
+  ],
+  revokeToken: async () => [
+    [204, `/v1/access/tokens/${(await makeToken(service, { scopes: ['keys:admin'] })).id}`],
+  ],
+  listAuditRecords: async () => [
+    [200, '/v1/audit/records?limit=1000'],
+    [200, '/v1/audit/records?limit=5&outcome=refused&from=2020-01-01T00:00:00Z&to=2099-01-01T00:00:00Z'],
+    [200, '/v1/audit/records?limit=5&action=keys.create&target=none&principalId=none&requestId=none'],
+  ],
+  'system.health': async () => [[200, '/healthz']],
+  'system.ready': async () => [[200, '/readyz']],
+  'service.metrics': async () => [[200, '/metrics']],
+};
+
+/** Guarantees that every operation of the document is called by the test below, and no other is. */
+test('knows every operation', () => {
+  expect(document.operations.map(({ operationId }) => operationId).toSorted()).toEqual(
+    Object.keys(successes).toSorted(),
+  );
+});
+
+/** Guarantees that each operation answers success as the document says, to the last member. */
+test('answers as described', { timeout: 60_000 }, async () => {
+  for (const operation of document.operations) {
+    for (const [status, path, body] of (await successes[operation.operationId]?.()) ?? []) {
+      if (operation.body) expect(document.bodyFaults(operation.operationId, body)).toEqual([]);
+      expect(await checked(operation, path, body)).toEqual([status, undefined]);
+    }
+  }
+  // Revoked tokens and expiry dates, which only a list shows.
+  const list = document.operations.find(({ operationId }) => operationId === 'listTokens');
+  if (list) expect(await checked(list, '/v1/access/tokens?limit=1000')).toEqual([200, undefined]);
+});
+
+/** Guarantees that the examples of the document can be sent as they are. */
+test('examples work', async () => {
+  await makeKey(service, 'payments');
+  let sent = 0;
+  for (const operation of document.operations.filter(({ example }) => example !== undefined)) {
+    const path = operation.path.replace('{key}', 'payments').replace('{version}', '1');
+    // An example disables the key; the key of the first example is there by now.
+    await service.call('PATCH', '/v1/keys/payments', { state: 'enabled' });
+    const taken = operation.operationId === 'createKey';
+    const [status, code] = await checked(operation, path, operation.example);
+    if (taken) expect(code).toBe('key/exists');
+    else expect([operation.operationId, status < 300]).toEqual([operation.operationId, true]);
+    expect(document.bodyFaults(operation.operationId, operation.example)).toEqual([]);
+    sent += 1;
+  }
+  expect(sent).toBeGreaterThan(7);
+});
+
+/** Guarantees that the refusals every operation has are answered as described, each for its reason. */
+test('refuses as described', { timeout: 60_000 }, async () => {
+  for (const operation of document.operations.filter(({ open }) => !open)) {
+    const { operationId, method } = operation;
+    const [row] = (await successes[operationId]?.()) ?? [];
+    if (!row) throw new Error(operationId);
+    const [, path, body] = row;
+    const refused = async (status: number, code: string, at: string, sent?: unknown, options?: CallOptions) =>
+      expect([operationId, ...(await checked(operation, at, sent, options))]).toEqual([
+        operationId,
+        status,
+        code,
+      ]);
+
+    await refused(401, 'access/unauthenticated', path, body, { token: null });
+    await refused(403, 'access/denied', path, body, {
+      token: operationId === 'listAuditRecords' ? keyUser : reader,
+    });
+    // Metrics takes requests as scrapers send them.
+    if (operationId === 'service.metrics') continue;
+    const unknownQuery = `${path}${path.includes('?') ? '&' : '?'}unknown=1`;
+    await refused(400, 'request/invalid', unknownQuery, body);
+    if (operation.path.includes('{key}'))
+      await refused(400, 'request/invalid', path.replace(key, 'UPPER'), body);
+    if (method === 'GET' || operation.body === undefined) {
+      if (method !== 'GET') await refused(413, 'request/too-large', path, {});
+      continue;
+    }
+    await refused(400, 'request/invalid', path);
+    await refused(400, 'request/invalid', path, '{');
+    await refused(400, 'request/invalid', path, { ...(body as object), unknown: 1 });
+    await refused(400, 'request/digest-mismatch', path, body, {
+      headers: { 'content-digest': 'sha-256=:AA==:' },
+    });
+    await refused(415, 'request/unsupported-media-type', path, body, {
+      headers: { 'content-type': 'text/plain' },
+    });
+    const limit = operationId === 'batch' ? 8 * 1024 * 1024 : 1024 * 1024;
+    await refused(413, 'request/too-large', path, `"${' '.repeat(limit)}"`);
+    if (!operation.idempotent) continue;
+    const headers = { 'idempotency-key': freshName('conflict') };
+    await service.call(method, path, body, { headers });
+    await refused(422, 'request/idempotency-conflict', path, `${JSON.stringify(body)} `, { headers });
+    await refused(400, 'request/invalid', path, body, { headers: { 'idempotency-key': 'not visible' } });
+  }
+});
+
+/** Guarantees that the refusals of single operations are answered as described. */
+test('refuses each in its way', async () => {
+  const disabled = freshName('disabled');
+  const stale = freshName('stale');
+  for (const name of [disabled, stale]) await makeKey(service, name);
+  const lost = { [disabled]: await seal(service, disabled), [stale]: await seal(service, stale) };
+  await service.call('PATCH', `/v1/keys/${disabled}`, { state: 'disabled' });
+  await service.call('PATCH', `/v1/keys/${stale}/versions/1`, { state: 'disabled' });
+  await service.call('POST', '/v1/access/namespaces', { name: 'taken' });
+  const once = { headers: { 'idempotency-key': freshName('once') } };
+  await service.call('POST', '/v1/access/tokens', { name: 'once', scopes: ['audit:read'] }, once);
+  const cases: [
+    operationId: string,
+    status: number,
+    code: string,
+    path: string,
+    body?: unknown,
+    options?: CallOptions,
+  ][] = [
+    ['createKey', 409, 'key/exists', '/v1/keys', { name: key }],
+    ['createNamespace', 409, 'access/namespace-exists', '/v1/access/namespaces', { name: 'taken' }],
+    ['revokeToken', 404, 'access/token-not-found', '/v1/access/tokens/none'],
+    ['updateKeyVersion', 404, 'key/not-found', `/v1/keys/${key}/versions/99`, { state: 'disabled' }],
+    ['listKeyVersions', 400, 'request/invalid', `/v1/keys/${key}/versions?cursor=x`],
+    ['listAuditRecords', 400, 'request/invalid', '/v1/audit/records?cursor=x'],
+    ['decrypt', 400, 'envelope/decryption-failed', '/v1/decrypt', { ciphertext: 'AAAA' }],
+    ['decryptWithKey', 400, 'envelope/decryption-failed', '/v1/keys/none/decrypt', { ciphertext }],
+    ['decryptWithKey', 409, 'key/disabled', `/v1/keys/${disabled}/decrypt`, { ciphertext: lost[disabled] }],
+    ['decrypt', 409, 'key/version-disabled', '/v1/decrypt', { ciphertext: lost[stale] }],
+    ['rewrap', 409, 'key/disabled', `/v1/keys/${disabled}/rewrap`, { ciphertext: lost[disabled] }],
+    ['rewrap', 404, 'key/not-found', `/v1/keys/${key}/rewrap`, { ciphertext, toKey: 'none' }],
+    ['encrypt', 409, 'key/disabled', `/v1/keys/${disabled}/encrypt`, { plaintext }],
+    ['encrypt', 409, 'key/version-disabled', `/v1/keys/${stale}/encrypt`, { plaintext }],
+    ['createDataKeys', 409, 'key/version-disabled', `/v1/keys/${stale}/data-keys`, {}],
+    ...(['getKey', 'updateKey', 'rotateKey', 'encrypt', 'createDataKeys'] as const).map(
+      (operationId): (typeof cases)[number] => {
+        const at = {
+          getKey: '',
+          updateKey: '',
+          rotateKey: '/rotate',
+          encrypt: '/encrypt',
+          createDataKeys: '/data-keys',
+        };
+        const body = {
+          getKey: undefined,
+          updateKey: {},
+          rotateKey: {},
+          encrypt: { plaintext },
+          createDataKeys: {},
+        };
+        return [operationId, 404, 'key/not-found', `/v1/keys/none${at[operationId]}`, body[operationId]];
+      },
+    ),
+    ['listKeyVersions', 404, 'key/not-found', '/v1/keys/none/versions'],
+    [
+      ...(['createToken', 404, 'access/namespace-not-found', '/v1/access/tokens'] as const),
+      { name: 'x', scopes: ['audit:read'], namespace: 'none' },
+    ],
+    [
+      ...(['createToken', 409, 'request/already-completed', '/v1/access/tokens'] as const),
+      { name: 'once', scopes: ['audit:read'] },
+      once,
+    ],
+  ];
+  for (const [operationId, status, code, path, body, options] of cases) {
+    const operation = document.operations.find((each) => each.operationId === operationId);
+    if (!operation) throw new Error(operationId);
+    expect([operationId, ...(await checked(operation, path, body, options))]).toEqual([
+      operationId,
+      status,
+      code,
+    ]);
+  }
+});
+
+/** The pages that describe the interface are no part of it. */
+const describing = ['/openapi.json', '/docs', '/docs/problems', '/docs/start.js', '/docs/pages.css'];
+
+/** Guarantees that nothing is mounted that the document does not tell of, and that every page that describes is served. */
+test('tells of every route', async () => {
+  const unused = {} as never;
+  const { hono } = createHttpApp({
+    routes: allRoutes({
+      keys: unused,
+      envelopes: unused,
+      namespaces: unused,
+      tokens: unused,
+      audit: unused,
+      operations: unused,
+    }),
+    authenticate: async () => unused,
+    onRefused: () => undefined,
+    ready: async () => ({ ready: true, checks: {} }),
+    metricsHandler: async () => '',
+    metrics: createMetrics(),
+    log: pino({ level: 'silent' }),
+    version: '0',
+  });
+  const mounted = hono.routes.map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}')}`);
+  const told = document.operations.map(({ method, path }) => `${method} ${path}`);
+  const pages = mounted.filter((route) => !told.includes(route)).map((route) => route.replace('GET ', ''));
+  expect(pages.toSorted()).toEqual(
+    [...describing, '/docs/swagger-ui-bundle.js', '/docs/swagger-ui.css'].toSorted(),
+  );
+  expect(told.filter((route) => !mounted.includes(route))).toEqual([]);
+  for (const path of pages) {
+    expect((await service.call('GET', path, undefined, { token: null })).status).toBe(200);
+  }
+});
+
+/** Guarantees that the check above can fail: answers that differ in one place from the document are reported. */
+test('a false answer is noticed', async () => {
+  const answer = await service.call('GET', `/v1/keys/${key}`);
+  const headers = Object.fromEntries(answer.headers);
+  const faults = (body: object, status = 200, sent: Record<string, string> = headers) =>
+    document.faults('getKey', { status, headers: sent, text: JSON.stringify(body) }).length;
+  expect(faults(answer.body)).toBe(0);
+  expect(faults({ ...answer.body, more: 1 })).toBeGreaterThan(0);
+  expect(faults({ ...answer.body, id: undefined })).toBeGreaterThan(0);
+  expect(faults({ ...answer.body, state: 'other' })).toBeGreaterThan(0);
+  expect(faults({ ...answer.body, createdAt: 'yesterday' })).toBeGreaterThan(0);
+  expect(faults(answer.body, 418)).toBeGreaterThan(0);
+  expect(faults(answer.body, 200, { ...headers, 'content-type': 'text/html' })).toBeGreaterThan(0);
+  expect(faults(answer.body, 200, { 'content-type': 'application/json' })).toBeGreaterThan(0);
+  const random = { status: 200, headers, text: '{"bytes":"AAA"}' };
+  expect(document.faults('random', random).length).toBeGreaterThan(0);
+});
