@@ -24,8 +24,9 @@ export interface AuditLimits {
   readonly refusalMilliseconds: number;
   /** Sources counted apart in one interval; the rest are counted as `other`. */
   readonly refusalSources: number;
-  /** Lines a page of records reads at most. */
+  /** Lines and bytes a page of records reads before it ends with the group it is in. */
   readonly pageLines: number;
+  readonly pageBytes: number;
 }
 
 export const defaultLimits: AuditLimits = {
@@ -39,6 +40,7 @@ export const defaultLimits: AuditLimits = {
   refusalMilliseconds: 10_000,
   refusalSources: 1024,
   pageLines: 20_000,
+  pageBytes: 16 * 1024 * 1024,
 };
 
 export interface AuditLogOptions {

@@ -27,15 +27,15 @@ interface Cursor {
 }
 
 /**
- * One page of a writer's records, newest first. It reads the segments backwards in blocks, never more than
- * the page's budget of lines, so a page can be short and still have a cursor.
+ * One page of a writer's records, newest first. It reads the segments backwards in blocks, and ends
+ * with the group in which the page's budget is spent, so a page can be short and still have a cursor.
  * @throws request/invalid for a cursor that is none, audit/unavailable when a segment cannot be read
  */
 export async function readRecords(options: ReadOptions, query: AuditQuery): Promise<AuditPage> {
   const { directory, limits } = options;
   let cursor = query.cursor === undefined ? undefined : parseCursor(query.cursor);
   const items: AuditRecord[] = [];
-  let budget = limits.pageLines;
+  const budget = { lines: limits.pageLines, bytes: limits.pageBytes };
   for (;;) {
     const found = await findSegment(options, cursor?.number ?? Number.MAX_SAFE_INTEGER);
     if (!found) return { items };
@@ -51,10 +51,9 @@ export async function readRecords(options: ReadOptions, query: AuditQuery): Prom
       budget,
     });
     items.push(...page.items);
-    budget -= page.lines;
     if (page.next !== undefined) return { items, nextCursor: formatCursor(row.number, page.next) };
     if (row.number === 1) return { items };
-    if (items.length >= query.limit || budget <= 0) {
+    if (items.length >= query.limit || spent(budget)) {
       return { items, nextCursor: formatCursor(row.number - 1, undefined) };
     }
     cursor = { number: row.number - 1, offset: undefined };
@@ -76,8 +75,6 @@ async function findSegment({ store, writer, durable }: ReadOptions, number: numb
 
 interface SegmentPage {
   readonly items: AuditRecord[];
-  /** Lines read. */
-  readonly lines: number;
   /** Where to go on within the segment; undefined when its beginning was reached. */
   readonly next: number | undefined;
 }
@@ -89,7 +86,17 @@ interface SegmentRead {
   readonly committed: number | undefined;
   readonly query: AuditQuery;
   readonly wanted: number;
-  readonly budget: number;
+  readonly budget: Budget;
+}
+
+/** What the page may still read. */
+interface Budget {
+  lines: number;
+  bytes: number;
+}
+
+function spent(budget: Budget): boolean {
+  return budget.lines <= 0 || budget.bytes <= 0;
 }
 
 async function readSegment(read: SegmentRead): Promise<SegmentPage> {
@@ -98,7 +105,7 @@ async function readSegment(read: SegmentRead): Promise<SegmentPage> {
     handle = await open(read.path, 'r');
   } catch (error) {
     // A lost segment is verify's to report; the rest of the log stays readable.
-    if (isMissing(error)) return { items: [], lines: 0, next: undefined };
+    if (isMissing(error)) return { items: [], next: undefined };
     throw unavailable('A segment of the audit log cannot be read.', error);
   }
   try {
@@ -126,11 +133,11 @@ async function readGroups(handle: FileHandle, end: number, read: SegmentRead): P
   const items: AuditRecord[] = [];
   // A cursor stands inside what is committed; otherwise that begins with the last commit line.
   let committed = read.offset !== undefined;
-  let lines = 0;
   let group: { record: StoredRecord; line: RawLine }[] = [];
   for await (const block of linesBackward(handle, end)) {
     for (const line of block) {
-      lines += 1;
+      read.budget.lines -= 1;
+      read.budget.bytes -= line.bytes.length + 1;
       const parsed = parseLine(line.bytes);
       if (parsed?.kind === 'record') {
         if (committed) group.push({ record: parsed.record, line });
@@ -144,15 +151,16 @@ async function readGroups(handle: FileHandle, end: number, read: SegmentRead): P
       const header = parsed.kind === 'header' ? parsed.header : undefined;
       const head = parsed.kind === 'commit' ? parsed.commit.head : (header?.previousHead ?? '');
       const next = takeGroup(group, { head, line: line.bytes }, read, items);
-      if (next !== undefined) return { items, lines, next };
-      if (header) return { items, lines, next: undefined };
+      if (next !== undefined) return { items, next };
+      if (header) return { items, next: undefined };
+      // The line is read again with the group before it: without a group nothing was gained yet.
+      const after = line.offset + line.bytes.length + 1;
+      if (group.length > 0 && spent(read.budget)) return { items, next: after };
       group = [];
       committed = true;
-      const after = line.offset + line.bytes.length + 1;
-      if (lines >= read.budget) return { items, lines, next: after };
     }
   }
-  return { items, lines, next: undefined };
+  return { items, next: undefined };
 }
 
 /**

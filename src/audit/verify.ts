@@ -110,14 +110,18 @@ async function checkFile(
   const following = rows[index + 1];
   const next = following && (await readHeader(join(directory, following.file)));
   const { segments, records: before } = report.counts;
-  return checkSegment({
+  const check = {
     path: join(directory, row.file),
     ...{ row, start, mac, expected },
     // A header of another segment, or one after a loss, says nothing of this file.
     next: next?.writer === row.writer && next.number === row.number + 1 ? next : undefined,
     newest: !following,
-    onBlock: (records) => onProgress?.({ segments, records: before + records }),
-  });
+    onBlock: (records: number) => onProgress?.({ segments, records: before + records }),
+  };
+  const result = await checkSegment(check);
+  // The service may have cut off a failed group while it was being read.
+  const again = result.problem !== undefined && !following && row.last_sequence === null;
+  return again ? checkSegment(check) : result;
 }
 
 /** @returns where the chain stands after the segment */

@@ -2,14 +2,15 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { AuditEntry } from '../../src/audit/entry.ts';
+import type { AuditLimits } from '../../src/audit/options.ts';
 import { allRecords, appendMany, entry, hookedFiles, namespaceId, place, SystemError } from './support.ts';
 
 const otherNamespace = '0190a0c0-0000-7000-8000-000000000002';
 
 /** A log over several segments with two namespaces, several actions and batches. */
-async function mixed() {
+async function mixed(budget: Partial<AuditLimits> = { pageLines: 25 }) {
   const here = await place();
-  const log = await here.open({ limits: { segmentBytes: 6000, pageLines: 25 } });
+  const log = await here.open({ limits: { segmentBytes: 6000, ...budget } });
   const all: AuditEntry[] = [];
   for (let group = 0; group < 30; group += 1) {
     const entries = Array.from({ length: 5 }, (_, i) => {
@@ -58,6 +59,15 @@ test.each([1, 2, 7, 1000])('pages of %i', async (limit) => {
   // The budget of a page ends it before the limit does: a short page is no last page.
   expect(short).toBeGreaterThan(limit === 1000 ? 3 : 0);
   expect(pages).toBeGreaterThan(1);
+});
+
+/** Guarantees that a page reads a bounded number of bytes, however long the records are, and loses none for it. */
+test.each([1, 5000, 20_000])('pages that may read %i bytes', async (pageBytes) => {
+  const { log, all } = await mixed({ pageBytes });
+  const first = await log.records({ namespaceId, limit: 1000 });
+  expect(JSON.stringify(first.items).length).toBeLessThan(pageBytes + 5000);
+  const expected = all.filter((one) => one.namespaceId === namespaceId).toReversed();
+  expect((await allRecords(log)).map(({ id }) => id)).toEqual(expected.map(({ id }) => id));
 });
 
 /** Guarantees that the head given with a record is the chain's after it, wherever in its group the page begins. */
