@@ -30,7 +30,7 @@ interface Block {
   remaining: number;
 }
 
-const blockUses = 2 ** 20;
+export const blockUses = 2 ** 20;
 const blocksLimit = 50_000;
 const touchedLimit = 100_000;
 const flushRows = 500;
