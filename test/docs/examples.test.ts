@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { projectRoot } from '../support/data.ts';
 import { startTestService, type TestService } from '../support/service.ts';
@@ -133,5 +134,41 @@ test('the table of pages is the service’s', async () => {
     const open = await service.call('GET', path, undefined, { token: null });
     expect(open.status, path).toBe(says.includes('needs a token') ? 401 : 200);
     expect((await service.call('GET', path)).status, path).toBe(200);
+  }
+});
+
+/** Guarantees that the threat model names each table with and without a MAC as the database has them. */
+test('the lists of authenticated tables are the database’s', () => {
+  const text = readDocument('SECURITY.md').replaceAll(/\n +/g, ' ');
+  const listed = (start: string) =>
+    new Set(
+      text
+        .split('\n\n')
+        .flatMap((paragraph) => paragraph.split('\n- '))
+        .find((part) => part.includes(start))
+        ?.replaceAll('\n', ' ')
+        .split('carry an HMAC')[0]
+        ?.match(/`[a-z_]+`/g) ?? [],
+    );
+  const withMac = listed('**Whoever can write the database**');
+  const without = listed('**Tables without HMAC**');
+  const database = new Database(join(service.dataDir, 'stathera.db'), { readonly: true });
+  try {
+    const tables = database
+      .prepare("select name from sqlite_master where type = 'table'")
+      .pluck()
+      .all() as string[];
+    expect(tables.length).toBeGreaterThan(10);
+    for (const table of tables) {
+      const columns = database
+        .prepare('select name from pragma_table_info(?)')
+        .pluck()
+        .all(table) as string[];
+      const [right, wrong] = columns.includes('mac') ? [withMac, without] : [without, withMac];
+      expect(right, table).toContain(`\`${table}\``);
+      expect(wrong, table).not.toContain(`\`${table}\``);
+    }
+  } finally {
+    database.close();
   }
 });

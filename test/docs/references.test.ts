@@ -32,12 +32,15 @@ function missingPaths(page: string, text: string): string[] {
     .map((path) => `${page}: ${path} is not there`);
 }
 
+const npmCommands = new Set(['ci', 'install', 'pack', 'run']);
+
 /** Scripts a page tells the reader to run that package.json does not have. */
 function missingScripts(page: string, text: string): string[] {
   const { scripts } = JSON.parse(readDocument('package.json')) as { scripts: Record<string, string> };
   const run = [...text.matchAll(/\bnpm run (?:--\S+ )*([\w:-]+)/g)].map(([, name = '']) => name);
-  const short = [...text.matchAll(/\bnpm (start|test)\b/g)].map(([, name = '']) => name);
-  return [...run, ...short].filter((name) => !(name in scripts)).map((name) => `${page}: npm run ${name}`);
+  const others = [...text.matchAll(/(?:`|^\$ |^)npm ([\w:-]+)/gm)].map(([, name = '']) => name);
+  const unknown = others.filter((name) => !npmCommands.has(name));
+  return [...run, ...unknown].filter((name) => !(name in scripts)).map((name) => `${page}: npm run ${name}`);
 }
 
 const pages = documents();
@@ -75,8 +78,8 @@ test('what is not there is noticed', () => {
     missingPaths('README.md', '`src/none.ts` and `src/main.ts` and `keys/keys.ts` and `routes.ts`'),
   ).toHaveLength(1);
   expect(
-    missingScripts('README.md', '`npm run none`, `npm run --silent stathera -- x`, `npm test`'),
-  ).toHaveLength(1);
+    missingScripts('README.md', '`npm run none`, `npm run --silent stathera -- x`, `npm test`, `npm begin`'),
+  ).toHaveLength(2);
 });
 
 /** Guarantees that the pages can be read anywhere: no path of one machine, no tab, lines that fit. */
