@@ -8,7 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { newId } from '../../src/core/ids.ts';
 import { suites } from '../../src/crypto/suites.ts';
 import type { KeyVersion } from '../../src/keys/key.ts';
-import { createUsage, type Usage } from '../../src/keys/usage.ts';
+import { blockUses, createUsage, type Usage } from '../../src/keys/usage.ts';
 import { migrate } from '../../src/store/migrations.ts';
 import { createRowAuthenticator } from '../../src/store/rows.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
@@ -16,9 +16,6 @@ import { driver } from '../envelope/support.ts';
 import { freshDataDir, removeDirectory } from '../support/data.ts';
 import { startTestService } from '../support/service.ts';
 import { inside } from './support.ts';
-
-/** What a process reserves at a time. */
-const blockUses = 2 ** 20;
 
 const macKey = createSecretKey(Buffer.alloc(32, 4));
 const rows = createRowAuthenticator(async (data) => createHmac('sha256', macKey).update(data).digest());
@@ -70,6 +67,9 @@ async function place() {
 }
 
 describe('blocks', () => {
+  /** Guarantees the size of a block that an operator reads about: what a crash may forfeit. */
+  test('hold 2^20 uses', () => expect(blockUses).toBe(2 ** 20));
+
   /** Guarantees that no use is made that was not reserved durably before, however many ask at once, in several processes. */
   test('are never overdrawn', async () => {
     const here = await place();
