@@ -1,3 +1,4 @@
+import { isId } from '../core/ids.ts';
 import type { Scope } from './scopes.ts';
 
 /** Who a credential belongs to; the same object for every request with it. */
@@ -30,11 +31,13 @@ export interface IdempotencyKey {
 /** True when the principal's patterns let it see the key. */
 export function maySee(principal: Principal, key: { readonly id: string; readonly name: string }): boolean {
   if (principal.keyPatterns === undefined) return true;
-  return principal.keyPatterns.some((pattern) => covers(pattern, key.name) || pattern === key.id);
+  return principal.keyPatterns.some((pattern) => pattern === key.id || covers(pattern, key.name));
 }
 
-/** True when every name that `inner` (a pattern or a name) matches is matched by `outer` too. */
+/** True when whatever key `inner` (a pattern, a name or an id) stands for, `outer` stands for as well. */
 export function covers(outer: string, inner: string): boolean {
+  // A prefix is one of names. An id has the form of a name, which no name may have, and says nothing of one.
+  if (isId(inner)) return outer === inner;
   if (!outer.endsWith('*')) return outer === inner;
   return inner.startsWith(outer.slice(0, -1));
 }
