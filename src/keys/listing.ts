@@ -33,6 +33,7 @@ export function createKeyListing({
 }) {
   /** The latest use of any version of each key, from the store and from memory. */
   async function lastUsed(keys: readonly KeyInUse[]): Promise<Map<string, number | undefined>> {
+    if (keys.length === 0) return new Map();
     const stored = await store.db
       .selectFrom('key_usage')
       .innerJoin('key_versions', 'key_versions.id', 'key_usage.version_id')

@@ -154,6 +154,36 @@ function transactions(connections: Connections): void {
     expect(await labelOf(store.db, row.id)).toBe(`winner ${winners[0]?.index}`);
   });
 
+  /** Guarantees that no update is lost between connections: a transaction that read what another changed meanwhile is refused. */
+  test('no update is lost between connections', async () => {
+    const { store, other } = connections();
+    const row = rootRow({ created_at: 0 });
+    await store.db.insertInto('roots').values(row).execute();
+    let done = 0;
+    const increment = async (through: Store): Promise<void> => {
+      const work = through.transaction(async (tx) => {
+        const query = tx.selectFrom('roots').select('created_at').where('id', '=', row.id);
+        const { created_at: before } = await query.executeTakeFirstOrThrow();
+        await new Promise(setImmediate);
+        await tx
+          .updateTable('roots')
+          .set({ created_at: before + 1 })
+          .where('id', '=', row.id)
+          .execute();
+      });
+      const code = await work.then(
+        () => 'done',
+        (error: { code: string }) => error.code,
+      );
+      expect(['done', 'store/unavailable']).toContain(code);
+      if (code === 'done') done += 1;
+    };
+    await Promise.all(Array.from({ length: 20 }, (_, index) => increment(index % 2 === 0 ? store : other)));
+    expect(done).toBeGreaterThan(0);
+    const after = await store.db.selectFrom('roots').selectAll().where('id', '=', row.id).executeTakeFirst();
+    expect(after?.created_at).toBe(done);
+  });
+
   /** Guarantees that concurrent transactions of one connection do not see each other half done. */
   test('transactions of one store are serial', async () => {
     const { store } = connections();

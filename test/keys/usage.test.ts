@@ -202,7 +202,7 @@ test('last uses', async () => {
 });
 
 /** Guarantees the same of the running service: killed, stopped, at the limits, with its own name in the record. */
-test('the service counts, rotates and refuses', async () => {
+test('the service counts, rotates and refuses', { timeout: 120_000 }, async () => {
   const dataDir = await freshDataDir();
   onTestFinished(() => removeDirectory(dataDir));
   let service = await startTestService({ dataDir });

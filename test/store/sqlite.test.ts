@@ -215,7 +215,7 @@ test('a closed store refuses', async () => {
 });
 
 /** Guarantees that every acknowledged transaction is there after SIGKILL in the middle of writing, and no half of one. */
-test('acknowledged rows survive a kill', async () => {
+test('acknowledged rows survive a kill', { timeout: 120_000 }, async () => {
   const { file, store } = await migrated();
   for (let round = 0; round < 3; round += 1) {
     const before = await countRoots(store);
