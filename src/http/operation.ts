@@ -13,7 +13,7 @@ import { invalidRequest } from './violations.ts';
 
 export type Authenticate = (authorization: string | undefined) => Promise<Principal>;
 
-export const defaultBodyLimitBytes = 1024 * 1024;
+const defaultBodyLimitBytes = 1024 * 1024;
 export const defaultTimeoutSeconds = 30;
 
 /** Bytes of body a route accepts. */

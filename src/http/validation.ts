@@ -23,7 +23,7 @@ export function base64Bytes({ min = 0, max }: { readonly min?: number; readonly 
 export const base64Text = z.string().meta({ contentEncoding: 'base64' });
 
 /** Characters of the padded base64 of `bytes` bytes. */
-export function base64Length(bytes: number): number {
+function base64Length(bytes: number): number {
   return Math.ceil(bytes / 3) * 4;
 }
 
