@@ -47,7 +47,12 @@ export const settings = {
     .optional()
     .describe('Database; default `sqlite:` and `stathera.db` in the data directory'),
   STATHERA_PKCS11_MODULE: file.describe('PKCS#11 module; default SoftHSM where the system has it'),
-  STATHERA_PKCS11_TOKEN_LABEL: z.string().min(1).max(32).default('stathera').describe('Label of the token'),
+  STATHERA_PKCS11_TOKEN_LABEL: z
+    .string()
+    .min(1)
+    .refine((value) => Buffer.byteLength(value) <= 32, { error: 'must be at most 32 bytes' })
+    .default('stathera')
+    .describe('Label of the token'),
   STATHERA_PKCS11_PIN_FILE: file.describe('File with the user PIN; default `hsm/pin` in the data directory'),
   STATHERA_PKCS11_WRAP_MECHANISM: mechanism.describe('CKM number of AES-KWP (RFC 5649)'),
   STATHERA_HSM_HANDLES: whole('2000', 16, 100_000).describe('Unwrapped keys held in the token at once'),

@@ -4,14 +4,15 @@ import type { Logger } from 'pino';
 import { createAuthenticator } from './access/authenticate.ts';
 import type { Caller } from './access/caller.ts';
 import { createNamespaces } from './access/namespaces.ts';
-import { createOperations } from './access/operations.ts';
+import { authorize, createOperations } from './access/operations.ts';
 import { createTokens } from './access/tokens.ts';
 import type { Adapters, Note } from './adapters.ts';
 import { allRoutes } from './app.ts';
 import type { AuditLog } from './audit/audit.ts';
 import { openAuditLog } from './audit/log.ts';
 import type { Config } from './config.ts';
-import { ServiceError } from './core/errors.ts';
+import type { Clock } from './core/clock.ts';
+import { isServiceError, ServiceError } from './core/errors.ts';
 import { createMetrics, type Metrics } from './core/metrics.ts';
 import { createEnvelopes } from './envelope/envelope.ts';
 import type { Hsm } from './hsm/hsm.ts';
@@ -116,9 +117,19 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
     routes: allRoutes({ keys, envelopes, namespaces, tokens, audit, operations }),
     authenticate: (authorization) => authenticator.authenticate(authorization),
     onRefused: (source, code) => audit.countRefusal(source ?? 'unknown', code),
-    ready: () => readiness(hsm, store, audit),
-    metricsHandler: (caller: Caller) =>
-      operations.run(caller, 'service.metrics', { kind: 'service' }, async () => metrics.text()),
+    ready: createReadiness({ hsm, store, audit, clock }),
+    metricsHandler: async (caller: Caller) => {
+      try {
+        return await operations.run(caller, 'service.metrics', { kind: 'service' }, async () =>
+          metrics.text(),
+        );
+      } catch (error) {
+        // Measurements hold no secrets, and are needed most while the log cannot be written.
+        if (!isServiceError(error, 'audit/unavailable')) throw error;
+        authorize(caller, 'service.metrics');
+        return metrics.text();
+      }
+    },
     metrics,
     log,
     version,
@@ -127,17 +138,42 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
   return { app, audit, keys } satisfies { app: unknown; audit: AuditLog; keys: Keys };
 }
 
-async function readiness(hsm: Hsm, store: Store, audit: AuditLog) {
-  const database = await store.probe().then(
-    () => 'ok',
-    () => 'unavailable',
-  );
-  const checks = {
-    hsm: hsm.status().state === 'ready' ? 'ok' : hsm.status().state,
-    database,
-    audit: audit.status().state === 'ready' ? 'ok' : audit.status().state,
+const probeMilliseconds = 2_000;
+
+/**
+ * What `/readyz` says. The token's root is tried too, at most every two seconds: keys that are in the token
+ * already go on working without it, new ones do not. A failed probe starts the reconnection.
+ */
+function createReadiness({
+  hsm,
+  store,
+  audit,
+  clock,
+}: {
+  hsm: Hsm;
+  store: Store;
+  audit: AuditLog;
+  clock: Clock;
+}) {
+  let probedAt = Number.NEGATIVE_INFINITY;
+  const word = (work: Promise<void>) =>
+    work.then(
+      () => 'ok',
+      () => 'unavailable',
+    );
+  return async () => {
+    if (hsm.status().state === 'ready' && clock.monotonic() - probedAt > probeMilliseconds) {
+      probedAt = clock.monotonic();
+      await word(hsm.probe());
+    }
+    const { state } = hsm.status();
+    const checks = {
+      hsm: state === 'ready' ? 'ok' : state,
+      database: await word(store.probe()),
+      audit: audit.status().state === 'ready' ? 'ok' : 'unavailable',
+    };
+    return { ready: Object.values(checks).every((check) => check === 'ok'), checks };
   };
-  return { ready: Object.values(checks).every((state) => state === 'ok'), checks };
 }
 
 function exposeParts(metrics: Metrics, hsm: Hsm, audit: AuditLog): void {

@@ -83,6 +83,7 @@ function knownToken(row: TokenRow): KnownToken {
       namespaceId: row.namespace_id,
       scopes: new Set(JSON.parse(row.scopes) as Scope[]),
       keyPatterns: row.key_patterns === null ? undefined : (JSON.parse(row.key_patterns) as string[]),
+      expiresAt: row.expires_at ?? undefined,
     },
     secretHash: row.secret_hash,
     expiresAt: row.expires_at,

@@ -10,6 +10,8 @@ export interface Principal {
   readonly scopes: ReadonlySet<Scope>;
   /** Keys it may see: exact names or ids, or prefixes ending in `*`. Undefined: every key of the namespace. */
   readonly keyPatterns: readonly string[] | undefined;
+  /** Milliseconds: when the credential ends. Undefined: never. */
+  readonly expiresAt?: number | undefined;
 }
 
 /** The first parameter of every operation: a principal in one request. */

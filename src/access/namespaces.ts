@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import { cutPage, idAfter, type Page, type PageRequest } from '../core/page.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { NamespaceRow } from '../store/schema.ts';
 import { isUniqueViolation, type Store, type StoreTransaction } from '../store/store.ts';
@@ -18,10 +19,7 @@ export interface NamespaceView {
 export interface Namespaces {
   /** @throws access/namespace-exists */
   create(caller: Caller, request: { name: string; region?: string | undefined }): Promise<NamespaceView>;
-  list(
-    caller: Caller,
-    page: { limit: number; cursor?: string | undefined },
-  ): Promise<{ items: NamespaceView[]; nextCursor?: string }>;
+  list(caller: Caller, page: PageRequest): Promise<Page<NamespaceView>>;
 }
 
 /** Prepares what a new namespace needs (its KEK) and gives back the part that belongs into the transaction. */
@@ -72,14 +70,13 @@ export function createNamespaces({
         const found = await store.db
           .selectFrom('namespaces')
           .selectAll()
-          .where('id', '>', cursor ?? '')
+          .where('id', '>', idAfter(cursor))
           .orderBy('id')
           .limit(limit + 1)
           .execute();
-        const page = found.slice(0, limit);
+        const { rows: page, next } = cutPage(found, limit, (row) => row.id);
         await Promise.all(page.map((row) => rows.verify('namespaces', row)));
-        const last = found.length > limit ? page.at(-1) : undefined;
-        return { items: page.map(namespaceView), ...(last && { nextCursor: last.id }) };
+        return { items: page.map(namespaceView), ...next };
       });
     },
   };

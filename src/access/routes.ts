@@ -120,7 +120,7 @@ function tokenRoutes(tokens: Tokens): AnyRoute[] {
       operationId: 'revokeToken',
       tag,
       summary: 'Revoke a token; it is refused from the moment this is answered',
-      request: { params: z.strictObject({ id: z.string().max(64) }) },
+      request: { params: z.strictObject({ id: z.string().min(1).max(64) }) },
       answer: { status: 204, description: 'Revoked.' },
       problems: ['access/token-not-found'],
       async handle({ caller, params }) {

@@ -1,6 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import { cutPage, idAfter, type Page, type PageRequest } from '../core/page.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { TokenRow } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
@@ -38,10 +39,7 @@ export interface Tokens {
    * @throws access/denied for scopes or keys beyond what the caller may hand out, access/namespace-not-found
    */
   create(caller: Caller, request: CreateTokenRequest): Promise<TokenView & { secret: string }>;
-  list(
-    caller: Caller,
-    page: { limit: number; cursor?: string | undefined },
-  ): Promise<{ items: TokenView[]; nextCursor?: string }>;
+  list(caller: Caller, page: PageRequest): Promise<Page<TokenView>>;
   /** Takes effect before it is answered; doing it again changes nothing. @throws access/token-not-found */
   revoke(caller: Caller, tokenId: string): Promise<void>;
 }
@@ -101,17 +99,13 @@ export function createTokens({
           .selectFrom('tokens')
           .selectAll()
           .where('namespace_id', '=', namespaceId)
-          .where('id', '>', cursor ?? '')
+          .where('id', '>', idAfter(cursor))
           .orderBy('id')
           .limit(limit + 1)
           .execute();
-        const page = found.slice(0, limit);
+        const { rows: page, next } = cutPage(found, limit, (row) => row.id);
         await Promise.all(page.map((row) => rows.verify('tokens', row)));
-        const last = found.length > limit ? page.at(-1) : undefined;
-        return {
-          items: page.map((row) => tokenView(row, namespace.name)),
-          ...(last && { nextCursor: last.id }),
-        };
+        return { items: page.map((row) => tokenView(row, namespace.name)), ...next };
       });
     },
 
@@ -155,7 +149,7 @@ export function createTokens({
   };
 }
 
-/** Nobody hands out more than their reach: service scopes, keys outside their own patterns, the past. */
+/** Nobody hands out more than their reach: service scopes, keys outside their patterns, a longer life. */
 function checkGrant(principal: Principal, request: CreateTokenRequest, now: number): void {
   const isServiceAdmin = principal.scopes.has('service:admin');
   const beyond = request.scopes.filter((scope) => serviceScopes.includes(scope));
@@ -165,6 +159,13 @@ function checkGrant(principal: Principal, request: CreateTokenRequest, now: numb
   const own = principal.keyPatterns;
   if (own !== undefined && !request.keys?.every((pattern) => own.some((outer) => covers(outer, pattern)))) {
     throw new ServiceError('access/denied', 'The keys of the new token must lie within those of the caller.');
+  }
+  const end = principal.expiresAt;
+  if (end !== undefined && (request.expiresAt ?? Number.POSITIVE_INFINITY) > end) {
+    throw new ServiceError(
+      'access/denied',
+      'The new token must not outlive the one that makes it: set expiresAt.',
+    );
   }
   if (request.expiresAt !== undefined && request.expiresAt <= now) {
     throw new ServiceError('request/invalid', 'The request breaks the rules listed in errors.', {

@@ -58,14 +58,6 @@ async function checkFiles(config: Config): Promise<Finding[]> {
       });
     } else findings.push({ check, state: 'ok', text: path });
   }
-  const refused = await stat(`${config.hsm.pinFile}.refused`).catch(() => undefined);
-  if (refused) {
-    findings.push({
-      check: 'PIN',
-      state: 'failed',
-      text: 'the token refused this PIN; it is not tried again until the PIN file changes',
-    });
-  }
   const bootstrap = bootstrapTokenFile(config);
   if (await stat(bootstrap).catch(() => undefined)) {
     findings.push({
@@ -78,9 +70,8 @@ async function checkFiles(config: Config): Promise<Finding[]> {
 }
 
 async function checkToken(config: Config, adapters: Adapters): Promise<Finding[]> {
-  // The PIN has one try: a latched one is not spent on a diagnosis.
-  if (await stat(`${config.hsm.pinFile}.refused`).catch(() => undefined)) return [];
   try {
+    // A PIN the token refused before is not tried again for this.
     const report = await adapters.describeToken(config.hsm);
     const missing = report.mechanisms.filter(({ present }) => !present).map(({ name }) => name);
     const { token } = report;
@@ -134,7 +125,15 @@ function checkListener({ listen, tls, allowCleartext }: Config): Finding {
   const check = 'listener';
   const place = `${listen.host}:${listen.port}`;
   if (tls) return { check, state: 'ok', text: `${place}, TLS 1.3` };
-  return allowCleartext
+  const isLoopback = /^(?:127\.|::1$|localhost$)/.test(listen.host);
+  if (!isLoopback && !allowCleartext) {
+    return {
+      check,
+      state: 'failed',
+      text: `${place} is not loopback and has no TLS: serve refuses it; set STATHERA_TLS_CERT_FILE and STATHERA_TLS_KEY_FILE`,
+    };
+  }
+  return !isLoopback
     ? { check, state: 'warning', text: `${place} in clear: tokens and plaintexts can be read on the way` }
     : { check, state: 'ok', text: `${place}, in clear, loopback only` };
 }

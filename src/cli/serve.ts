@@ -30,10 +30,12 @@ export function addServeCommand(program: Command, { environment, adapters }: Sur
 /** The first SIGTERM or SIGINT stops in order, the second at once. */
 function untilStopped(): Promise<void> {
   return new Promise((resolve) => {
+    let stopping = false;
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(signal, () => {
+      process.on(signal, () => {
+        if (stopping) process.exit(1);
+        stopping = true;
         resolve();
-        process.once(signal, () => process.exit(1));
       });
     }
   });
@@ -44,12 +46,12 @@ function firstCalls(url: string, tokenFile: string): string {
 First calls to paste (the interface is described at ${url}/docs):
 
   export STATHERA_URL=${url} STATHERA_TOKEN_FILE=${tokenFile}
-  call() { curl -sS -H "Authorization: Bearer $(cat "$STATHERA_TOKEN_FILE")" -H 'Content-Type: application/json' "$@"; echo; }
+  call() { printf 'header = "Authorization: Bearer %s"\\n' "$(cat "$STATHERA_TOKEN_FILE")" | curl -sS -K - -H 'Content-Type: application/json' "$@"; echo; }
 
-  call $STATHERA_URL/v1/keys -d '{"name":"payments"}'
-  call $STATHERA_URL/v1/keys/payments/encrypt -d '{"plaintext":"aGVsbG8=","context":{"table":"users","row":"42"}}'
-  call $STATHERA_URL/v1/decrypt -d '{"ciphertext":"…","context":{"table":"users","row":"42"}}'
-  call $STATHERA_URL/v1/keys/payments/rotate -d '{}'
-  call $STATHERA_URL/v1/audit/records?limit=5
+  call "$STATHERA_URL/v1/keys" -d '{"name":"payments"}'
+  call "$STATHERA_URL/v1/keys/payments/encrypt" -d '{"plaintext":"aGVsbG8=","context":{"table":"users","row":"42"}}'
+  call "$STATHERA_URL/v1/decrypt" -d '{"ciphertext":"…","context":{"table":"users","row":"42"}}'
+  call "$STATHERA_URL/v1/keys/payments/rotate" -d '{}'
+  call "$STATHERA_URL/v1/audit/records?limit=5"
 `;
 }

@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { type ErrorCode, ServiceError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
-import type { Desk, Exchange } from './exchange.ts';
+import { type Desk, type Exchange, interfaceVersion } from './exchange.ts';
 import { type ProblemBody, problemOf } from './problem.ts';
 
 // What reaches the port and is no request: there is no exchange for it, only an answer and the end.
@@ -79,6 +79,7 @@ function headersOf(body: ProblemBody): Record<string, string> {
     'Cache-Control': 'no-store',
     'X-Content-Type-Options': 'nosniff',
     'X-Request-Id': body.requestId,
+    'Stathera-Version': interfaceVersion,
     Connection: 'close',
   };
 }

@@ -1,23 +1,13 @@
 import { sql } from 'kysely';
 import type { Principal } from '../access/caller.ts';
 import { ServiceError } from '../core/errors.ts';
+import { cutPage, idAfter, invalidCursor, type Page, type PageRequest } from '../core/page.ts';
 import type { Algorithm } from '../crypto/suites.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { KeyRow, KeyVersionRow } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
 import { type KeyVersionView, type KeyView, keyNotFound, keyView } from './key.ts';
 import type { Usage } from './usage.ts';
-
-export interface Page<Item> {
-  readonly items: Item[];
-  readonly nextCursor?: string;
-}
-
-/** A page of a list: `limit` 1–1,000, `cursor` from the page before. */
-export interface PageRequest {
-  readonly limit: number;
-  readonly cursor?: string | undefined;
-}
 
 type KeyInUse = Pick<KeyRow, 'id' | 'current_version_id'>;
 
@@ -77,7 +67,7 @@ export function createKeyListing({
         .selectFrom('keys')
         .selectAll()
         .where('namespace_id', '=', principal.namespaceId)
-        .where('id', '>', cursor ?? '')
+        .where('id', '>', idAfter(cursor))
         .orderBy('id')
         .limit(limit + 1);
       const patterns = principal.keyPatterns;
@@ -92,13 +82,11 @@ export function createKeyListing({
           ),
         );
       }
-      const found = await query.execute();
-      const page = found.slice(0, limit);
+      const { rows: page, next } = cutPage(await query.execute(), limit, (row) => row.id);
       await Promise.all(page.map((row) => rows.verify('keys', row)));
       const used = await lastUsed(page);
       const items = page.map((row) => keyView(row, used.get(row.id)));
-      const last = found.length > limit ? page.at(-1) : undefined;
-      return { items, ...(last && { nextCursor: last.id }) };
+      return { items, ...next };
     },
 
     async describe(keyId: string): Promise<KeyView> {
@@ -124,15 +112,14 @@ export function createKeyListing({
         .orderBy('ordinal', 'desc')
         .limit(limit + 1)
         .execute();
-      const page = found.slice(0, limit);
+      const { rows: page, next } = cutPage(found, limit, (row) => String(row.ordinal));
       const items = await Promise.all(
         page.map(async (row) => {
           await rows.verify('key_versions', row);
           return await describeVersion(row);
         }),
       );
-      const last = found.length > limit ? page.at(-1) : undefined;
-      return { items, ...(last && { nextCursor: String(last.ordinal) }) };
+      return { items, ...next };
     },
 
     /** @throws key/not-found when the key has no such version */
@@ -176,10 +163,4 @@ function startsWith(prefix: string) {
 function latest(stored: number | null | undefined, inMemory: number | undefined): number | undefined {
   const newest = Math.max(stored ?? 0, inMemory ?? 0);
   return newest === 0 ? undefined : newest;
-}
-
-function invalidCursor(): ServiceError {
-  return new ServiceError('request/invalid', 'The request breaks the rules listed in errors.', {
-    errors: [{ pointer: '#query/cursor', detail: 'must be a cursor from an earlier page' }],
-  });
 }

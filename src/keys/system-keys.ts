@@ -130,11 +130,21 @@ async function unverified(
     .where('state', '=', 'active')
     .orderBy('generation', 'desc')
     .executeTakeFirst();
-  if (!row)
-    throw new ServiceError('store/unavailable', 'The database is not initialized: run `stathera init`.');
+  if (!row) throw await absent(store, purpose);
   const wrapping = await wrappingOf(hsm, store, row.id);
   if (!wrapping) throw notEnrolled(hsm);
   return { row, wrapping, ref: refOf(row, wrapping) };
+}
+
+/** A new database has no system key at all; one that lacks just this one was damaged or edited. */
+async function absent(store: Store, purpose: Purpose): Promise<ServiceError> {
+  const any = await store.db.selectFrom('system_keys').select('id').executeTakeFirst();
+  return new ServiceError(
+    'store/unavailable',
+    any
+      ? `The database has lost its ${purpose} key: restore it from a backup.`
+      : 'The database is not initialized: run `stathera init`.',
+  );
 }
 
 function wrappingOf(hsm: Hsm, store: Store, id: string): Promise<SystemKeyWrappingRow | undefined> {

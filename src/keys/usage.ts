@@ -93,16 +93,14 @@ export function createUsage({
     async flush() {
       const batch = [...touched];
       touched = new Map();
-      for (let at = 0; at < batch.length; at += flushRows) {
-        await store.transaction(async (tx) => {
-          for (const [versionId, lastUsedAt] of batch.slice(at, at + flushRows)) {
-            await tx
-              .updateTable('key_usage')
-              .set({ last_used_at: lastUsedAt })
-              .where('version_id', '=', versionId)
-              .execute();
-          }
-        });
+      try {
+        for (let at = 0; at < batch.length; at += flushRows) {
+          await writeLastUses(store, batch.slice(at, at + flushRows));
+        }
+      } catch (error) {
+        // Kept for the next time, unless they were used again meanwhile.
+        touched = new Map([...batch, ...touched]);
+        throw error;
       }
     },
     async close() {
@@ -133,6 +131,18 @@ async function usageRow(store: Store, rows: RowAuthenticator, versionId: string)
   }
   await rows.verify('key_usage', row);
   return row;
+}
+
+async function writeLastUses(store: Store, uses: readonly (readonly [string, number])[]): Promise<void> {
+  await store.transaction(async (tx) => {
+    for (const [versionId, lastUsedAt] of uses) {
+      await tx
+        .updateTable('key_usage')
+        .set({ last_used_at: lastUsedAt })
+        .where('version_id', '=', versionId)
+        .execute();
+    }
+  });
 }
 
 async function writeReserved(

@@ -82,7 +82,10 @@ export function createRowAuthenticator(mac: Prf): RowAuthenticator {
 
 function altered(table: string): ServiceError {
   return new ServiceError('internal', 'A stored record failed its authentication.', {
-    cause: new Error(`row of ${table} was altered outside the service`),
+    // The log shows the code alone: an operator must know where to look.
+    cause: Object.assign(new Error('a row was altered outside the service'), {
+      code: `altered-row/${table}`,
+    }),
   });
 }
 
