@@ -2,7 +2,7 @@ import { createHmac, createSecretKey } from 'node:crypto';
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import type { AuditLog, AuditQuery, AuditRecord } from '../../src/audit/audit.ts';
 import type { AuditEntry } from '../../src/audit/entry.ts';
 import { type AuditFiles, nodeFiles, type SegmentFile } from '../../src/audit/files.ts';
@@ -213,4 +213,14 @@ export function manualClock(): Clock & { advance(milliseconds: number): void } {
       elapsed += milliseconds;
     },
   };
+}
+
+/** Everything acknowledged is found once, in a log that verifies. */
+export async function expectWhole(here: Place, acknowledged: readonly string[]): Promise<void> {
+  const log = await here.open();
+  const found = (await allRecords(log)).map(({ id }) => id);
+  expect(new Set(found).size).toBe(found.length);
+  const there = new Set(found);
+  expect(acknowledged.filter((id) => !there.has(id))).toEqual([]);
+  expect(await here.verify()).toMatchObject({ ok: true, problems: [], records: found.length });
 }
