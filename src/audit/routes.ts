@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import type { Operations } from '../access/operations.ts';
+import { ServiceError } from '../core/errors.ts';
+import { serviceNamespaceId } from '../core/ids.ts';
 import { type AnyRoute, defineRoute } from '../http/route.ts';
 import { listQuery, timestamp, timestampText, toTimestamp } from '../http/validation.ts';
 import type { AuditLog } from './audit.ts';
@@ -32,6 +34,12 @@ export function auditRoutes({ audit, operations }: { audit: AuditLog; operations
           requestId: filter,
           from: timestamp.optional(),
           to: timestamp.optional(),
+          service: z
+            .literal('true')
+            .optional()
+            .meta({
+              description: 'The records of the service itself (needs `service:admin`), not of the namespace.',
+            }),
         }),
       },
       answer: {
@@ -40,10 +48,17 @@ export function auditRoutes({ audit, operations }: { audit: AuditLog; operations
         body: z.object({ items: z.array(recordAnswer), nextCursor: z.string().optional() }),
       },
       problems: [],
-      async handle({ caller, query }) {
-        const page = await operations.run(caller, 'audit.read', { kind: 'audit' }, () =>
-          audit.records({ ...query, namespaceId: caller.principal.namespaceId }),
-        );
+      async handle({ caller, query: { service, ...query } }) {
+        const page = await operations.run(caller, 'audit.read', { kind: 'audit' }, () => {
+          if (service && !caller.principal.scopes.has('service:admin')) {
+            throw new ServiceError(
+              'access/denied',
+              'The records of the service need the scope service:admin.',
+            );
+          }
+          const namespaceId = service ? serviceNamespaceId : caller.principal.namespaceId;
+          return audit.records({ ...query, namespaceId });
+        });
         return {
           ...page,
           items: page.items.map((record) => ({ ...record, time: toTimestamp(record.time) })),
