@@ -64,6 +64,14 @@ export interface Document {
 
 const dateTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z$/;
 
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /** @param openApi as `GET /openapi.json` gave it */
 export function readDocument(openApi: unknown): Document {
   const { paths, components } = openApi as OpenApi;
@@ -143,7 +151,8 @@ export function readDocument(openApi: unknown): Document {
       const media = row.content[type];
       if (!media) return [...found, `the content type ${type} is not described`];
       if (!type.endsWith('json')) return found;
-      return [...found, ...complaints(media.schema, JSON.parse(text))];
+      const value = parsed(text);
+      return value === undefined ? [...found, 'no JSON'] : [...found, ...complaints(media.schema, value)];
     },
     bodyFaults(operationId, value) {
       const json = rowOf(operationId).requestBody?.content['application/json'];

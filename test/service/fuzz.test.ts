@@ -1,0 +1,326 @@
+import { Agent, request } from 'node:http';
+import { connect } from 'node:net';
+import fc from 'fast-check';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { errorCodes } from '../../src/core/errors.ts';
+import { freshName, makeKey, makeToken, plaintext, seal } from '../access/support.ts';
+import { startTestService, type TestService } from '../support/service.ts';
+import { type Document, type Received, readDocument } from './document.ts';
+import { legible, marker, type Pool, type Shot, shots } from './requests.ts';
+
+const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
+const requests = nightly ? 100_000 : 1_000_000;
+const limitMilliseconds = nightly ? undefined : 38_000;
+const together = 24;
+const answerWithinMs = 5_000;
+
+let service: TestService;
+let document: Document;
+let pool: Pool;
+const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+
+beforeAll(async () => {
+  service = await startTestService({ env: { STATHERA_LOG_LEVEL: 'debug' } });
+  document = readDocument((await service.call('GET', '/openapi.json', undefined, { token: null })).body);
+  const keys = ['fuzz-a', 'fuzz-b', 'fuzz-disabled'];
+  const ids: string[] = [];
+  const ciphertexts: string[] = [];
+  for (const key of keys) {
+    ids.push(await makeKey(service, key));
+    ciphertexts.push(await seal(service, key), await seal(service, key, { context: { table: 'row' } }));
+  }
+  await service.call('PATCH', '/v1/keys/fuzz-disabled', { state: 'disabled' });
+  const limited = await makeToken(service, { scopes: ['keys:encrypt'], keys: ['fuzz-a'] });
+  const revoked = await makeToken(service, { scopes: ['keys:encrypt'] });
+  const spare = await makeToken(service, { scopes: ['keys:encrypt'] });
+  pool = {
+    keys: [...keys, ...ids, 'fuzz-absent', marker],
+    ciphertexts,
+    tokenIds: [revoked.id, spare.id, 'absent', marker],
+    credentials: [
+      { authorization: `Bearer ${service.token}`, known: true },
+      { authorization: `Bearer ${limited.secret}`, known: true },
+      { authorization: `Bearer stk_${'A'.repeat(64)}`, known: false },
+      { authorization: undefined, known: false },
+    ],
+  };
+});
+afterAll(async () => {
+  agent.destroy();
+  await service.dispose();
+});
+
+interface Reply extends Received {
+  readonly milliseconds: number;
+}
+
+/** Sends over a kept connection. @throws when no whole answer comes in time */
+function fire({ method, path, headers, body, chunks }: Shot): Promise<Reply> {
+  const begun = performance.now();
+  return new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(service.url);
+    const bytes = body === undefined ? undefined : Buffer.from(body, 'base64');
+    const framing =
+      chunks === 0 ? { 'content-length': String(bytes?.length) } : { 'transfer-encoding': 'chunked' };
+    const sent = request({
+      ...{ agent, hostname, port, method, path },
+      headers: { ...headers, ...(bytes && framing) },
+    });
+    const timer = setTimeout(() => sent.destroy(new Error('no answer in time')), answerWithinMs);
+    sent.on('response', (response) => {
+      const parts: Buffer[] = [];
+      response.on('data', (part: Buffer) => parts.push(part));
+      response.on('error', reject);
+      response.on('end', () => {
+        clearTimeout(timer);
+        const fields = Object.entries(response.headers).map(
+          ([name, value]) => [name, String(value)] as const,
+        );
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: Object.fromEntries(fields),
+          text: Buffer.concat(parts).toString('latin1'),
+          milliseconds: performance.now() - begun,
+        });
+      });
+    });
+    sent.on('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    if (bytes === undefined) sent.end();
+    else if (chunks === 0) sent.end(bytes);
+    else {
+      const size = Math.ceil(bytes.length / chunks) || 1;
+      for (let at = 0; at < bytes.length; at += size) sent.write(bytes.subarray(at, at + size));
+      sent.end();
+    }
+  });
+}
+
+/** Answers that may come whatever was asked, when the machine is slow. */
+const busy = ['audit/unavailable', 'service/overloaded', 'hsm/unavailable', 'store/unavailable'];
+
+/** What is wrong with an answer; empty when nothing is. */
+function faultsOf(shot: Shot, reply: Reply): string[] {
+  const { status, headers, text, milliseconds } = reply;
+  const found: string[] = [];
+  if (milliseconds >= answerWithinMs) found.push(`took ${milliseconds} ms`);
+  if (status < 200 || (status >= 300 && status < 400) || status >= 600) found.push(`odd status ${status}`);
+  if (JSON.stringify(headers).toLowerCase().includes(marker)) found.push('a header repeats the marker');
+  if (status >= 400) {
+    if (text.toLowerCase().includes(marker)) found.push('the answer repeats the marker');
+    if (headers['content-type'] !== 'application/problem+json')
+      found.push(`content type ${headers['content-type']}`);
+    if (shot.method !== 'HEAD') found.push(...problemFaults(status, text));
+    if (headers['x-request-id'] === undefined) found.push('no request id');
+    if (status === 401 && headers['www-authenticate'] !== 'Bearer') found.push('no challenge');
+    if (status === 503 && headers['retry-after'] === undefined) found.push('no Retry-After');
+    if (status === 405 && headers['allow'] === undefined) found.push('no Allow');
+  }
+  if (!shot.known && status < 400 && shot.aim !== undefined && !shot.aim.startsWith('system.')) {
+    found.push(`${shot.aim} served a stranger`);
+  }
+  if (shot.aim !== undefined) {
+    found.push(...document.faults(shot.aim, reply));
+    const described =
+      shot.body !== undefined &&
+      document.operations.find(({ operationId }) => operationId === shot.aim)?.body;
+    if (status < 300 && described) {
+      const value: unknown = JSON.parse(Buffer.from(shot.body, 'base64').toString());
+      // Items of a batch fail alone: the request is right all the same.
+      if (shot.aim !== 'batch')
+        found.push(...document.bodyFaults(shot.aim, value).map((fault) => `accepted: ${fault}`));
+    }
+  }
+  return found;
+}
+
+function problemFaults(status: number, text: string): string[] {
+  try {
+    const problem = JSON.parse(text) as Record<string, unknown>;
+    const found: string[] = [];
+    if (!errorCodes.some((code) => code === problem['code']))
+      found.push(`unknown code ${String(problem['code'])}`);
+    if (problem['status'] !== status) found.push('another status in the document');
+    if (status >= 500 && !(status === 503 && busy.includes(String(problem['code']))))
+      found.push(`status ${status}`);
+    for (const member of ['type', 'title', 'detail', 'requestId']) {
+      if (typeof problem[member] !== 'string') found.push(`no ${member}`);
+    }
+    return found;
+  } catch {
+    return ['no problem document'];
+  }
+}
+
+async function stillWorks(): Promise<void> {
+  const key = freshName('after');
+  await makeKey(service, key);
+  const ciphertext = await seal(service, key);
+  const opened = await service.call('POST', '/v1/decrypt', { ciphertext });
+  expect(opened.body).toMatchObject({ plaintext });
+  expect((await service.call('GET', '/readyz')).status).toBe(200);
+}
+
+/** Guarantees that no request makes the service fail, hang, repeat what was planted, or contradict its own document. */
+test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async ({ annotate }) => {
+  const statuses = new Map<string, number>();
+  let [sent, slow, refusedForLoad] = [0, 0, 0];
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(shots(document, pool), { minLength: together, maxLength: together }),
+      async (volley) => {
+        const found = await Promise.all(
+          volley.map(async (shot) => {
+            const reply = await fire(shot).catch((error: Error) => error);
+            if (reply instanceof Error) return [reply.message, legible(shot)];
+            sent += 1;
+            slow = Math.max(slow, reply.milliseconds);
+            if (reply.status === 503) refusedForLoad += 1;
+            const key = `${shot.aim ?? 'elsewhere'} ${reply.status}`;
+            statuses.set(key, (statuses.get(key) ?? 0) + 1);
+            const faults = faultsOf(shot, reply);
+            return faults.length === 0 ? [] : [...faults, legible(shot), reply.text.slice(0, 500)];
+          }),
+        );
+        expect(found.flat().join('\n')).toBe('');
+      },
+    ),
+    {
+      numRuns: Math.ceil(requests / together),
+      ...(limitMilliseconds !== undefined && { interruptAfterTimeLimit: limitMilliseconds }),
+      endOnFailure: !nightly,
+    },
+  );
+  const text = `${sent} requests, slowest ${Math.round(slow)} ms, ${refusedForLoad} refused for load, seed ${inject('seed')}`;
+  await annotate(text);
+  process.stdout.write(`fuzz: ${text}\n`);
+  await stillWorks();
+  expect(service.stderr().toLowerCase()).not.toContain(marker);
+  expect(service.stderr()).not.toMatch(/"level":[56]0/);
+  expect(refusedForLoad).toBeLessThan(Math.max(10, sent / 100));
+  // It got far: each operation was served, and refused, many times.
+  const reached = (aim: string, from: number, to: number) =>
+    [...statuses].some(([key, count]) => {
+      const [name, status] = key.split(' ');
+      return name === aim && Number(status) >= from && Number(status) < to && count > 2;
+    });
+  const unreached = document.operations.filter(
+    ({ operationId, open }) => !reached(operationId, 200, 300) || !(open || reached(operationId, 400, 500)),
+  );
+  expect(unreached.map(({ operationId }) => operationId)).toEqual([]);
+});
+
+/** What comes back for these bytes, until the connection is closed or nothing came for a while. */
+function exchange(bytes: Buffer): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(service.url);
+    const socket = connect(Number(port), hostname);
+    let received = '';
+    socket.on('data', (chunk) => {
+      received += chunk.toString('latin1');
+    });
+    socket.on('close', () => resolve(received));
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'ECONNRESET' ? resolve(received) : reject(error),
+    );
+    socket.setTimeout(300, () => socket.destroy());
+    socket.write(bytes);
+  });
+}
+
+/** Guarantees the same for bytes that are no request, or two in one: nothing but whole answers and closed connections. */
+test('survives every byte', { timeout: nightly ? 600_000 : 60_000 }, async () => {
+  const auth = `Authorization: Bearer ${service.token}\r\n`;
+  const good = `POST /v1/random HTTP/1.1\r\nHost: x\r\n${auth}Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{"bytes": 1}`;
+  const piece = fc.oneof(
+    fc.constantFrom(
+      ...[good, '\r\n', '\0', ' ', ':', 'Host: x\r\n', 'Host: y\r\n', 'Transfer-Encoding: chunked\r\n'],
+      ...[
+        'Content-Length: 5\r\n',
+        'Content-Length: -1\r\n',
+        'Transfer-Encoding: gzip, chunked\r\n',
+        '0\r\n\r\n',
+      ],
+      ...[
+        'ffffffffffffffff\r\n',
+        `${marker}\r\n`,
+        'HTTP/1.1',
+        'HTTP/2.0',
+        'GET',
+        `/${marker}`,
+        '\u00ff\u00fe',
+        auth,
+      ],
+      ...[
+        'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+        '\u0016\u0003\u0001\u0002',
+        'x'.repeat(20_000),
+        'Connection: close\r\n',
+      ],
+    ),
+    fc.string({ unit: 'binary', maxLength: 20 }),
+  );
+  const cut = fc.record({ at: fc.nat(good.length), drop: fc.nat(30), put: piece });
+  const stream = fc.oneof(
+    fc.array(piece, { minLength: 1, maxLength: 8 }).map((parts) => parts.join('')),
+    cut.map(({ at, drop, put }) => good.slice(0, at) + put + good.slice(at + drop)),
+    fc.tuple(cut, cut).map(([first, second]) => {
+      const once = good.slice(0, first.at) + first.put + good.slice(first.at);
+      return once.slice(0, second.at) + second.put + once.slice(second.at + second.drop);
+    }),
+  );
+  let sent = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(stream, { minLength: 16, maxLength: 16 }), async (streams) => {
+      for (const received of await Promise.all(
+        streams.map((text) => exchange(Buffer.from(text, 'latin1'))),
+      )) {
+        sent += 1;
+        if (received === '') continue;
+        expect(received).toMatch(/^HTTP\/1\.1 (?:100|200|204|4\d\d) /);
+        expect(received).not.toMatch(/HTTP\/1\.1 5\d\d/);
+        expect(received.toLowerCase()).not.toContain(marker);
+      }
+    }),
+    {
+      numRuns: nightly ? 600 : 1_000,
+      interruptAfterTimeLimit: nightly ? 300_000 : 8_000,
+      endOnFailure: true,
+    },
+  );
+  expect(sent).toBeGreaterThan(100);
+  await stillWorks();
+  process.stdout.write(`fuzz: ${sent} raw connections\n`);
+});
+
+/** Guarantees that the fuzzer would notice: each kind of wrong answer is reported. */
+test('wrong answers are noticed', async () => {
+  const shot: Shot = {
+    method: 'GET',
+    path: '/v1/keys',
+    headers: {},
+    body: undefined,
+    chunks: 0,
+    aim: 'listKeys',
+    known: true,
+  };
+  const good = await fire({ ...shot, headers: { authorization: `Bearer ${service.token}` } });
+  const refused = await fire(shot);
+  expect([faultsOf(shot, good), faultsOf(shot, refused)]).toEqual([[], []]);
+  const wrong = (change: Partial<Reply>, of = refused, at = shot) =>
+    faultsOf(at, { ...of, ...change }).length;
+  expect(wrong({ status: 500 })).toBeGreaterThan(0);
+  expect(wrong({ text: '{}' })).toBeGreaterThan(0);
+  expect(wrong({ text: 'Unauthorized' })).toBeGreaterThan(0);
+  expect(wrong({ text: refused.text.replace('No valid', marker) })).toBe(1);
+  expect(
+    wrong({ text: refused.text.replaceAll('access/unauthenticated', 'access/unheard-of') }),
+  ).toBeGreaterThan(0);
+  expect(wrong({ headers: { ...refused.headers, 'content-type': 'text/html' } })).toBeGreaterThan(0);
+  expect(wrong({ headers: { ...refused.headers, location: `/${marker}` } })).toBe(1);
+  expect(wrong({ milliseconds: answerWithinMs })).toBe(1);
+  expect(wrong({}, good, { ...shot, known: false })).toBe(1);
+  expect(wrong({ text: '{"items":[{}]}' }, good)).toBeGreaterThan(0);
+});
