@@ -36,6 +36,7 @@ interface Subject {
 
 let dataDir: string;
 let copy: string;
+const directories: string[] = [];
 let service: TestService;
 let calls: ReturnType<typeof driver>;
 const subjects = new Map<string, Subject>();
@@ -189,18 +190,19 @@ function moveAndDelete(database: Database.Database): void {
 
 beforeAll(async () => {
   service = await startTestService();
+  dataDir = service.dataDir;
+  directories.push(dataDir);
   calls = driver({ ...service, call: (...parameters) => service.call(...parameters) });
   await prepare();
-  dataDir = service.dataDir;
   await service.stop();
   copy = await copyOf(dataDir);
+  directories.push(copy);
   tamper(`${copy}/stathera.db`);
   service = await startTestService({ dataDir: copy });
 });
 afterAll(async () => {
   await service.dispose();
-  await removeDirectory(copy);
-  await removeDirectory(dataDir);
+  for (const directory of directories) await removeDirectory(directory);
 });
 
 /** The status of each call; a plaintext that is not the right one, or a text that tells why, ends the test. */

@@ -206,6 +206,7 @@ test('the service counts, rotates and refuses', { timeout: 120_000 }, async () =
   const dataDir = await freshDataDir();
   onTestFinished(() => removeDirectory(dataDir));
   let service = await startTestService({ dataDir });
+  onTestFinished(() => service.kill());
   const calls = driver({ ...service, call: (...parameters) => service.call(...parameters) });
   const { id } = await calls.createKey('counted');
   await calls.createKey('spent');
@@ -244,7 +245,6 @@ test('the service counts, rotates and refuses', { timeout: 120_000 }, async () =
   });
 
   service = await startTestService({ dataDir });
-  onTestFinished(() => service.kill());
   const sealed = await encrypt();
   expect(sealed.status).toBe(200);
   const rotations = async () => {
