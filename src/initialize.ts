@@ -4,8 +4,7 @@ import { newNamespaceRow } from './access/namespaces.ts';
 import { scopes } from './access/scopes.ts';
 import { makeTokenSecret, parseTokenSecret } from './access/token-secret.ts';
 import type { Adapters, Note } from './adapters.ts';
-import { encodeEntry } from './audit/format.ts';
-import { insertOutbox } from './audit/registry.ts';
+import { insertOutbox, sealOutboxRow } from './audit/outbox-rows.ts';
 import type { Config } from './config.ts';
 import type { Clock } from './core/clock.ts';
 import { ServiceError } from './core/errors.ts';
@@ -119,6 +118,7 @@ async function ensureFirstNamespace({
 
 /** The file is durable before the hash is stored: killed in between, the next run stores the file's hash. */
 async function ensureBootstrapToken({
+  hsm,
   store,
   clock,
   config,
@@ -145,9 +145,8 @@ async function ensureBootstrapToken({
     revoked_at: null,
     revision: 1,
   });
-  const recordId = newId();
-  const entry = encodeEntry({
-    id: recordId,
+  const record = await sealOutboxRow((data) => hsm.mac(systemKeys.audit, data), 'w1', {
+    id: newId(),
     time: clock.now(),
     namespaceId: namespace.id,
     requestId: 'init',
@@ -158,13 +157,7 @@ async function ensureBootstrapToken({
   });
   await store.transaction(async (tx) => {
     await tx.insertInto('tokens').values(row).execute();
-    await insertOutbox(tx, {
-      id: recordId,
-      namespaceId: namespace.id,
-      createdAt: clock.now(),
-      writer: 'w1',
-      entry,
-    });
+    await insertOutbox(tx, record);
   });
   return true;
 }

@@ -65,7 +65,7 @@ export function createTokens({
         { kind: 'token', name: request.name },
         async (operation) => {
           checkGrant(caller.principal, request, clock.now());
-          const namespace = await namespaceFor(store, caller.principal, request.namespace);
+          const namespace = await namespaceFor(store, rows, caller.principal, request.namespace);
           const id = newId();
           const { text, secretHash } = makeTokenSecret(id);
           const row = await rows.seal('tokens', {
@@ -90,11 +90,7 @@ export function createTokens({
     list(caller, { limit, cursor }) {
       return operations.run(caller, 'access.list-tokens', { kind: 'token' }, async () => {
         const namespaceId = caller.principal.namespaceId;
-        const namespace = await store.db
-          .selectFrom('namespaces')
-          .select('name')
-          .where('id', '=', namespaceId)
-          .executeTakeFirstOrThrow();
+        const namespace = await namespaceFor(store, rows, caller.principal, undefined);
         const found = await store.db
           .selectFrom('tokens')
           .selectAll()
@@ -176,10 +172,11 @@ function checkGrant(principal: Principal, request: CreateTokenRequest, now: numb
 
 async function namespaceFor(
   store: Store,
+  rows: RowAuthenticator,
   principal: Principal,
   name: string | undefined,
 ): Promise<{ id: string; name: string }> {
-  const query = store.db.selectFrom('namespaces').select(['id', 'name']);
+  const query = store.db.selectFrom('namespaces').selectAll();
   const found = await (name === undefined
     ? query.where('id', '=', principal.namespaceId)
     : query.where('name', '=', name)
@@ -189,6 +186,7 @@ async function namespaceFor(
   if (found.id === principal.namespaceId && !principal.scopes.has('access:admin')) {
     throw new ServiceError('access/denied', 'This needs the scope access:admin.');
   }
+  await rows.verify('namespaces', found);
   return found;
 }
 

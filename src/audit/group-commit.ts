@@ -19,6 +19,8 @@ export interface GroupCommitOptions {
   readonly log: AuditLogger;
   /** Called with the outbox ids of a group once it is durable, before its callers go on. */
   readonly onMoved: (ids: readonly string[]) => void;
+  /** The record that tries the log after a failure when no other comes. */
+  readonly recoveryEntry: () => string;
 }
 
 /** The queue before the segments: what waits is written together, one group at a time. */
@@ -47,13 +49,14 @@ interface Waiting {
 }
 
 export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
-  const { writer, segments, sign, clock, limits, log, onMoved } = options;
+  const { writer, segments, sign, clock, limits, log, onMoved, recoveryEntry } = options;
   const queue: Waiting[] = [];
   const counts = { appended: 0, groups: 0, unsignedGroups: 0 };
   let position = options.start;
   let running: Promise<void> | undefined;
   /** Set by a failure, cleared by the next group that is written. */
   let failure: { retryAt: number; trying: boolean } | undefined;
+  let retryTimer: NodeJS.Timeout | undefined;
   let closed = false;
 
   function refuseUnlessWritable(): void {
@@ -118,6 +121,24 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
     if (!failure) log('error', 'audit.unavailable', { writer, reason });
     failure = { retryAt: clock.monotonic() + limits.retryMilliseconds, trying };
     for (const { reject } of [...group, ...queue.splice(0)]) reject(unavailable(cannotWrite, cause));
+    tryAgainSoon();
+  }
+
+  async function attempt(): Promise<void> {
+    try {
+      await append(recoveryEntry());
+    } catch {
+      tryAgainSoon();
+    }
+  }
+
+  /** Nobody may be calling, least of all while balancers see the service as not ready. */
+  function tryAgainSoon(): void {
+    if (closed || retryTimer) return;
+    retryTimer = setTimeout(() => {
+      retryTimer = undefined;
+      if (failure) void attempt();
+    }, 2 * limits.retryMilliseconds).unref();
   }
 
   return {
@@ -127,6 +148,7 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
     status: () => ({ state: failure ? 'unavailable' : 'ready', queued: queue.length, ...counts }),
     async close() {
       closed = true;
+      clearTimeout(retryTimer);
       const end = watch(limits.stallMilliseconds, () => undefined);
       await Promise.race([running, end.expired]);
       end.end();

@@ -1,5 +1,8 @@
 import { mkdir } from 'node:fs/promises';
+import type { Clock } from '../core/clock.ts';
+import { newId, serviceNamespaceId } from '../core/ids.ts';
 import type { AuditLog } from './audit.ts';
+import type { AuditEntry } from './entry.ts';
 import { nodeFiles } from './files.ts';
 import { encodeEntry, isWriterName, toHex } from './format.ts';
 import { createGroupCommit } from './group-commit.ts';
@@ -7,10 +10,11 @@ import { lockSlot, type SlotLock } from './lock.ts';
 import { createMovedRows, type MovedRows } from './moved.ts';
 import { type AuditLimits, type AuditLogOptions, defaultLimits } from './options.ts';
 import { createOutbox } from './outbox.ts';
+import { outboxRows } from './outbox-rows.ts';
 import { readRecords } from './records.ts';
 import { findRecords, recover } from './recover.ts';
 import { createRefusals } from './refusals.ts';
-import { outboxRows, segmentRows } from './registry.ts';
+import { segmentRows } from './registry.ts';
 import { createSegments, type Segments } from './segments.ts';
 import { createGroupSigner } from './signer.ts';
 import { unavailable } from './unavailable.ts';
@@ -61,8 +65,9 @@ async function openLocked(options: AuditLogOptions, writer: string, lock: SlotLo
   }
   const groups = createGroupCommit({
     ...{ writer, segments, sign, clock, limits, log, start: position, onMoved: moved.add },
+    recoveryEntry: () => encodeEntry(recovered(clock)),
   });
-  const outbox = createOutbox({ store, writer, clock, limits, log, moved, groups });
+  const outbox = createOutbox({ store, writer, mac, limits, log, moved, groups });
   const append: AuditLog['append'] = async (entry) => groups.append(encodeEntry(entry));
   const refusals = createRefusals({ append, clock, limits });
   await outbox.sweep();
@@ -85,6 +90,20 @@ async function openLocked(options: AuditLogOptions, writer: string, lock: SlotLo
       await segments.close(groups.position()).catch(() => log('warn', 'audit.left-unsealed', { writer }));
       lock.release();
     }),
+  };
+}
+
+/** What the log says of itself when it can be written again and nothing else is to be said. */
+function recovered(clock: Clock): AuditEntry {
+  return {
+    id: newId(),
+    time: clock.now(),
+    namespaceId: serviceNamespaceId,
+    requestId: 'audit',
+    principal: { kind: 'system', name: 'audit' },
+    action: 'audit.recover',
+    target: { kind: 'audit' },
+    outcome: 'allowed',
   };
 }
 

@@ -1,19 +1,27 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
+import type { Prf } from '../crypto/kdf.ts';
 import type { Store, StoreTransaction } from '../store/store.ts';
 import type { AuditEntry } from './entry.ts';
-import { encodeEntry } from './format.ts';
 import type { GroupCommit } from './group-commit.ts';
 import type { MovedRows } from './moved.ts';
 import type { AuditLimits, AuditLogger } from './options.ts';
-import { deleteOutbox, insertOutbox, outboxHas, outboxRows } from './registry.ts';
+import {
+  deleteOutbox,
+  insertOutbox,
+  isAuthentic,
+  type OutboxRow,
+  outboxHas,
+  outboxRows,
+  sealOutboxRow,
+} from './outbox-rows.ts';
 import { unavailable } from './unavailable.ts';
 
 export interface OutboxOptions {
   readonly store: Store;
   readonly writer: string;
-  readonly clock: Clock;
+  /** HMAC-SHA-256 under the audit key. */
+  readonly mac: Prf;
   readonly limits: AuditLimits;
   readonly log: AuditLogger;
   readonly moved: MovedRows;
@@ -35,9 +43,11 @@ const deleteMilliseconds = 250;
 const readMilliseconds = [0, 50, 200];
 
 export function createOutbox(options: OutboxOptions): Outbox {
-  const { store, writer, clock, limits, log, moved, groups } = options;
+  const { store, writer, mac, limits, log, moved, groups } = options;
   /** Changes under way: their rows are theirs to move. */
   const active = new Set<string>();
+  /** Rows that were told of already; bounded. */
+  const forged = new Set<string>();
   let sweepTimer: NodeJS.Timeout | undefined;
   let deleteTimer: NodeJS.Timeout | undefined;
   let closed = false;
@@ -49,25 +59,20 @@ export function createOutbox(options: OutboxOptions): Outbox {
         retryAfterSeconds: 1,
       });
     }
-    const text = encodeEntry(entry);
     active.add(entry.id);
     try {
-      const result = await commit(entry, text, apply);
+      const row = await sealOutboxRow(mac, writer, entry);
+      const result = await commit(row, apply);
       // From here on the row is there: a crash, or a failure of the log, leaves it to a sweep.
-      await move(entry.id, text);
+      await move(row);
       return result;
     } finally {
       active.delete(entry.id);
     }
   }
 
-  async function commit<T>(
-    entry: AuditEntry,
-    text: string,
-    apply: (tx: StoreTransaction) => Promise<T>,
-  ): Promise<T> {
+  async function commit<T>(row: OutboxRow, apply: (tx: StoreTransaction) => Promise<T>): Promise<T> {
     const done: { result: T }[] = [];
-    const row = { id: entry.id, namespaceId: entry.namespaceId, createdAt: clock.now(), writer, entry: text };
     try {
       await store.transaction(async (tx) => {
         const result = await apply(tx);
@@ -76,7 +81,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
       });
     } catch (error) {
       // Only a transaction that came as far as its commit may be there all the same.
-      if (done.length === 0 || !(await wasCommitted(entry.id, error))) throw error;
+      if (done.length === 0 || !(await wasCommitted(row.id, error))) throw error;
     }
     return (done[0] as { result: T }).result;
   }
@@ -95,9 +100,9 @@ export function createOutbox(options: OutboxOptions): Outbox {
     throw new ServiceError('store/unavailable', detail, { cause, retryAfterSeconds: 1 });
   }
 
-  async function move(id: string, text: string): Promise<void> {
+  async function move({ id, entry }: OutboxRow): Promise<void> {
     try {
-      await groups.append(text, id);
+      await groups.append(entry, id);
       deleteSoon();
     } catch (error) {
       sweepSoon();
@@ -116,9 +121,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
         if (!last) return true;
         after = last.id;
         const left = rows.filter(({ id }) => !active.has(id) && !known.has(id));
-        await moveAll(
-          left.flatMap(({ id, row }) => (row?.writer === writer ? [{ id, text: row.entry }] : [])),
-        );
+        await moveAll(await authentic(left));
       }
     } catch {
       sweepSoon();
@@ -129,11 +132,25 @@ export function createOutbox(options: OutboxOptions): Outbox {
     }
   }
 
+  /** Rows of this writer that the service wrote; what somebody else put there never reaches the log. */
+  async function authentic(rows: Awaited<ReturnType<typeof outboxRows>>): Promise<OutboxRow[]> {
+    const found: OutboxRow[] = [];
+    for (const { id, row } of rows) {
+      if (row && row.writer !== writer) continue;
+      if (row && (await isAuthentic(mac, row))) found.push(row);
+      else if (!forged.has(id)) {
+        if (forged.size < batchRows) forged.add(id);
+        log('error', 'audit.outbox-forged', { writer, id });
+      }
+    }
+    return found;
+  }
+
   /** The first alone: while the log is down, one record is all that may be tried. */
-  async function moveAll([first, ...others]: readonly { id: string; text: string }[]): Promise<void> {
+  async function moveAll([first, ...others]: readonly OutboxRow[]): Promise<void> {
     if (!first) return;
-    await groups.append(first.text, first.id);
-    await Promise.all(others.map(({ id, text }) => groups.append(text, id)));
+    await groups.append(first.entry, first.id);
+    await Promise.all(others.map(({ id, entry }) => groups.append(entry, id)));
   }
 
   function sweepSoon(): void {

@@ -1,7 +1,7 @@
 import type { Kysely, Selectable } from 'kysely';
 import { newId, serviceNamespaceId } from '../core/ids.ts';
 import type { Schema } from '../store/schema.ts';
-import type { Store, StoreTransaction } from '../store/store.ts';
+import type { StoreTransaction } from '../store/store.ts';
 import type { Start } from './walk.ts';
 
 /** The segment table: which files there must be, and where the sealed ones end. */
@@ -93,71 +93,3 @@ export function startByRow(row: SegmentRow): Start {
 }
 
 /** An outbox row, whose `entry` column is this as JSON: only the named writer moves it to the log. */
-export interface OutboxRow {
-  readonly writer: string;
-  /** Canonical JSON of the entry. */
-  readonly entry: string;
-}
-
-export async function insertOutbox(
-  tx: StoreTransaction,
-  row: { id: string; namespaceId: string; createdAt: number } & OutboxRow,
-): Promise<void> {
-  await tx
-    .insertInto('audit_outbox')
-    .values({
-      id: row.id,
-      namespace_id: row.namespaceId,
-      entry: JSON.stringify({ writer: row.writer, entry: row.entry }),
-      created_at: row.createdAt,
-    })
-    .execute();
-}
-
-export async function outboxHas(store: Store, id: string): Promise<boolean> {
-  const row = await store.db.selectFrom('audit_outbox').select('id').where('id', '=', id).executeTakeFirst();
-  return row !== undefined;
-}
-
-/** @returns up to `limit` rows after the id `after`, by id; one that is none of ours has no `row` */
-export async function outboxRows(
-  db: Kysely<Schema>,
-  { after = '', limit }: { after?: string; limit: number },
-): Promise<{ id: string; row: OutboxRow | undefined }[]> {
-  const rows = await db
-    .selectFrom('audit_outbox')
-    .select(['id', 'entry'])
-    .where('id', '>', after)
-    .orderBy('id')
-    .limit(limit)
-    .execute();
-  return rows.map(({ id, entry }) => ({ id, row: parseOutbox(entry) }));
-}
-
-function parseOutbox(text: string): OutboxRow | undefined {
-  try {
-    const value = JSON.parse(text) as Partial<OutboxRow> | null;
-    if (typeof value?.writer !== 'string' || typeof value.entry !== 'string') return undefined;
-    return { writer: value.writer, entry: value.entry };
-  } catch {
-    return undefined;
-  }
-}
-
-export async function deleteOutbox(db: Kysely<Schema>, ids: readonly string[]): Promise<void> {
-  const most = 500;
-  for (let at = 0; at < ids.length; at += most) {
-    await db
-      .deleteFrom('audit_outbox')
-      .where('id', 'in', ids.slice(at, at + most))
-      .execute();
-  }
-}
-
-export async function countOutbox(db: Kysely<Schema>): Promise<number> {
-  const row = await db
-    .selectFrom('audit_outbox')
-    .select((build) => build.fn.countAll().as('rows'))
-    .executeTakeFirstOrThrow();
-  return Number(row.rows);
-}

@@ -34,12 +34,9 @@ export function auditRoutes({ audit, operations }: { audit: AuditLog; operations
           requestId: filter,
           from: timestamp.optional(),
           to: timestamp.optional(),
-          service: z
-            .literal('true')
-            .optional()
-            .meta({
-              description: 'The records of the service itself (needs `service:admin`), not of the namespace.',
-            }),
+          service: z.literal('true').optional().meta({
+            description: 'The records of the service itself (needs `service:admin`), not of the namespace.',
+          }),
         }),
       },
       answer: {

@@ -5,7 +5,8 @@ import type { Store } from '../store/store.ts';
 import { type AuditFiles, errorCode, type SegmentFile } from './files.ts';
 import { encodeHeader, newline, noLine, type SegmentHeader, segmentFile, toHex } from './format.ts';
 import type { SlotLock } from './lock.ts';
-import { deleteOutbox, insertSegment, sealSegment, segmentRowUpTo } from './registry.ts';
+import { deleteOutbox } from './outbox-rows.ts';
+import { insertSegment, sealSegment, segmentRowUpTo } from './registry.ts';
 import type { Position } from './walk.ts';
 
 /** The segment that is written to. */

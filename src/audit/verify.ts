@@ -6,7 +6,8 @@ import type { AuditHead } from './audit.ts';
 import { createExpectedHeads, type ExpectedHeads } from './expected.ts';
 import { isMissing } from './files.ts';
 import { parseSegmentFile, segmentFile, toHex } from './format.ts';
-import { countOutbox, endByRow, type SegmentRow, segmentRows, startByRow } from './registry.ts';
+import { countOutbox, isAuthentic, outboxRows } from './outbox-rows.ts';
+import { endByRow, type SegmentRow, segmentRows, startByRow } from './registry.ts';
 import { createReport, type ReportBuilder, type VerifyReport } from './report.ts';
 import { holdsRecords } from './segments.ts';
 import { unavailable } from './unavailable.ts';
@@ -40,8 +41,24 @@ export async function verifyAudit(options: VerifyOptions): Promise<VerifyReport>
     await checkWriter(options, { writer, rows: own, names, report, expected });
   }
   await checkUnregistered(options, names, rows, report);
+  await checkOutbox(options, report);
   for (const { writer, what } of expected.unmet()) report.problem({ file: writer, what });
   return report.finish(await countOutbox(store.db));
+}
+
+/** With the token: rows that wait for the log and were not put there by the service. */
+async function checkOutbox({ store, mac }: VerifyOptions, report: ReportBuilder): Promise<void> {
+  if (!mac) return;
+  for (let after = ''; ; ) {
+    const rows = await outboxRows(store.db, { after, limit: 100 });
+    for (const { id, row } of rows) {
+      if (row && (await isAuthentic(mac, row))) continue;
+      report.problem({ file: 'audit_outbox', what: `the row ${id} was not written by the service` });
+    }
+    const last = rows.at(-1);
+    if (!last) return;
+    after = last.id;
+  }
 }
 
 async function listDirectory(directory: string): Promise<string[]> {

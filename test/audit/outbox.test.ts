@@ -251,3 +251,33 @@ test('what was moved since is remembered while rows are read', () => {
   moved.add(['after']);
   expect(known.has('after')).toBe(false);
 });
+
+/** Guarantees that a row put into the database by somebody else never becomes a record, and that verify tells. */
+test('a forged row stays out of the log', async () => {
+  const here = await place();
+  const log = await here.open();
+  await log.change(entry({ id: 'genuine', action: 'keys.create' }), insertRoot('genuine'));
+  await log.close();
+  const forged = entry({ id: 'forged', action: 'keys.create' });
+  const rows = [
+    {
+      id: 'forged',
+      entry: JSON.stringify({ writer: 'w1', entry: JSON.stringify(forged), mac: '00'.repeat(32) }),
+    },
+    { id: 'nonsense', entry: 'not JSON' },
+    { id: 'unsigned', entry: JSON.stringify({ writer: 'w1', entry: JSON.stringify(forged) }) },
+  ];
+  for (const row of rows) {
+    await here.store.db
+      .insertInto('audit_outbox')
+      .values({ ...row, namespace_id: forged.namespaceId, created_at: forged.time })
+      .execute();
+  }
+  const again = await here.open();
+  await again.append(entry({ id: 'after' }));
+  expect((await allRecords(again)).map(({ id }) => id)).toEqual(['after', 'genuine']);
+  await again.close();
+  const report = await here.verify();
+  expect(report).toMatchObject({ ok: false, outboxPending: 3 });
+  expect(report.problems.filter(({ file }) => file === 'audit_outbox')).toHaveLength(3);
+});

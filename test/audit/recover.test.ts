@@ -264,5 +264,9 @@ test('a log of another key does not verify', async () => {
   const log = await here.open({ mac: async (data) => createHmac('sha256', 'x').update(data).digest() });
   await log.change(entry({ action: 'keys.create' }), insertRoot('r'));
   const report = await here.verify({ mac });
-  expect(report.problems).toEqual([{ file: 'w1-00000001.ndjson', what: 'the MAC over record 1 is wrong' }]);
+  expect(report.problems.map(({ file }) => file).toSorted()).toEqual(['audit_outbox', 'w1-00000001.ndjson']);
+  expect(report.problems).toContainEqual({
+    file: 'w1-00000001.ndjson',
+    what: 'the MAC over record 1 is wrong',
+  });
 });

@@ -1,0 +1,108 @@
+import type { Kysely } from 'kysely';
+import { equalBytes, lengthPrefixed } from '../core/bytes.ts';
+import type { Prf } from '../crypto/kdf.ts';
+import { labels } from '../crypto/labels.ts';
+import type { Schema } from '../store/schema.ts';
+import type { Store, StoreTransaction } from '../store/store.ts';
+import type { AuditEntry } from './entry.ts';
+import { encodeEntry, toHex } from './format.ts';
+
+/** A change's record as it waits in the database for its place in the log. */
+export interface OutboxRow {
+  readonly id: string;
+  readonly namespaceId: string;
+  /** Milliseconds. */
+  readonly createdAt: number;
+  readonly writer: string;
+  /** Canonical JSON of the entry. */
+  readonly entry: string;
+  /** Hex HMAC under the audit key: whoever can only write the database makes no record. */
+  readonly mac: string;
+}
+
+/** @throws TypeError for an entry that breaks its schema, and what `mac` throws */
+export async function sealOutboxRow(mac: Prf, writer: string, entry: AuditEntry): Promise<OutboxRow> {
+  const row = {
+    id: entry.id,
+    namespaceId: entry.namespaceId,
+    createdAt: entry.time,
+    writer,
+    entry: encodeEntry(entry),
+  };
+  return { ...row, mac: toHex(await mac(macInput(row))) };
+}
+
+/** True when the service wrote the row. @throws what `mac` throws */
+export async function isAuthentic(mac: Prf, row: OutboxRow): Promise<boolean> {
+  const expected = await mac(macInput(row));
+  return equalBytes(Buffer.from(row.mac, 'hex'), expected);
+}
+
+function macInput({ id, namespaceId, createdAt, writer, entry }: Omit<OutboxRow, 'mac'>): Uint8Array {
+  return lengthPrefixed(labels.auditOutbox, id, namespaceId, String(createdAt), writer, entry);
+}
+
+export async function insertOutbox(tx: StoreTransaction, row: OutboxRow): Promise<void> {
+  const { writer, entry, mac } = row;
+  await tx
+    .insertInto('audit_outbox')
+    .values({
+      id: row.id,
+      namespace_id: row.namespaceId,
+      entry: JSON.stringify({ writer, entry, mac }),
+      created_at: row.createdAt,
+    })
+    .execute();
+}
+
+export async function outboxHas(store: Store, id: string): Promise<boolean> {
+  const row = await store.db.selectFrom('audit_outbox').select('id').where('id', '=', id).executeTakeFirst();
+  return row !== undefined;
+}
+
+/** @returns up to `limit` rows after the id `after`, by id; one without the form of ours has no `row` */
+export async function outboxRows(
+  db: Kysely<Schema>,
+  { after = '', limit }: { after?: string; limit: number },
+): Promise<{ id: string; row: OutboxRow | undefined }[]> {
+  const rows = await db
+    .selectFrom('audit_outbox')
+    .selectAll()
+    .where('id', '>', after)
+    .orderBy('id')
+    .limit(limit)
+    .execute();
+  return rows.map(({ id, namespace_id: namespaceId, created_at: createdAt, entry }) => {
+    const parsed = parseOutbox(entry);
+    return { id, row: parsed && { id, namespaceId, createdAt, ...parsed } };
+  });
+}
+
+function parseOutbox(text: string): Pick<OutboxRow, 'writer' | 'entry' | 'mac'> | undefined {
+  try {
+    const value = JSON.parse(text) as Partial<OutboxRow> | null;
+    const { writer, entry, mac } = value ?? {};
+    if (typeof writer !== 'string' || typeof entry !== 'string' || typeof mac !== 'string') return undefined;
+    return { writer, entry, mac };
+  } catch {
+    return undefined;
+  }
+}
+
+export async function deleteOutbox(db: Kysely<Schema>, ids: readonly string[]): Promise<void> {
+  const most = 500;
+  for (let at = 0; at < ids.length; at += most) {
+    await db
+      .deleteFrom('audit_outbox')
+      .where('id', 'in', ids.slice(at, at + most))
+      .execute();
+  }
+}
+
+export async function countOutbox(db: Kysely<Schema>): Promise<number> {
+  const row = await db
+    .selectFrom('audit_outbox')
+    .select((build) => build.fn.countAll().as('rows'))
+    .executeTakeFirstOrThrow();
+  return Number(row.rows);
+}
