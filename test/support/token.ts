@@ -10,7 +10,7 @@ import { knownKeyTemplate } from '../../src/hsm/pkcs11/objects.ts';
 import { type HsmLog, type Pkcs11Settings, pkcs11Defaults } from '../../src/hsm/pkcs11/settings.ts';
 import { provisionToken } from '../../src/hsm/pkcs11/token.ts';
 
-export const softhsmModule = process.env['STATHERA_PKCS11_MODULE'] ?? '/usr/lib/softhsm/libsofthsm2.so';
+const softhsmModule = process.env['STATHERA_PKCS11_MODULE'] ?? '/usr/lib/softhsm/libsofthsm2.so';
 
 /** A folder for one SoftHSM of its own, and settings that name it; nothing is made yet. */
 export function temporarySettings(): { folder: string; settings: Pkcs11Settings; remove(): void } {
