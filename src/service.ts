@@ -1,5 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createSecureContext } from 'node:tls';
 import type { Logger } from 'pino';
 import { createAuthenticator } from './access/authenticate.ts';
 import type { Caller } from './access/caller.ts';
@@ -10,7 +11,7 @@ import type { Adapters, Note } from './adapters.ts';
 import { allRoutes } from './app.ts';
 import type { AuditLog } from './audit/audit.ts';
 import { openAuditLog } from './audit/log.ts';
-import type { Config } from './config.ts';
+import { type Config, ConfigError } from './config.ts';
 import type { Clock } from './core/clock.ts';
 import { isServiceError, ServiceError } from './core/errors.ts';
 import { createMetrics, type Metrics } from './core/metrics.ts';
@@ -43,6 +44,7 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
       `${config.dataDir} is not initialized: run \`stathera init\` (an empty directory here may be a mount that failed).`,
     );
   }
+  checkTlsFiles(config.tls);
   const note: Note = (level, event, fields) => log[level](fields, event);
   const closers: (() => Promise<void>)[] = [];
   const close = async () => {
@@ -74,6 +76,29 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
   } catch (error) {
     await close();
     throw error;
+  }
+}
+
+/** Before anything else is asked: a listener that cannot come about needs no token. @throws ConfigError */
+function checkTlsFiles(tls: Config['tls']): void {
+  if (tls === undefined) return;
+  const read = (name: string, file: string) => {
+    try {
+      return readFileSync(file);
+    } catch {
+      throw new ConfigError(`${name}: the file cannot be read`);
+    }
+  };
+  const cert = read('STATHERA_TLS_CERT_FILE', tls.certFile);
+  const key = read('STATHERA_TLS_KEY_FILE', tls.keyFile);
+  try {
+    createSecureContext({ cert, key });
+  } catch {
+    throw new ConfigError(
+      'STATHERA_TLS_CERT_FILE, STATHERA_TLS_KEY_FILE: they must be a certificate chain and its private key, in PEM',
+    );
+  } finally {
+    key.fill(0);
   }
 }
 

@@ -148,7 +148,7 @@ test.for(Object.keys(attempts))('%s', async (what) => {
 /** Guarantees that what the outsider tried left no trace: the owner finds everything as it was. */
 test('leaves everything as it was', async () => {
   const { body } = await service.call('GET', '/v1/access/namespaces?limit=1000');
-  const found = body['items'] as unknown as { id: string; name: string }[];
+  const found = body['items'] as { id: string; name: string }[];
   expect(found.map(({ name }) => name)).toEqual(expect.arrayContaining(['default', theirs.namespace]));
   const owner = await service.call('POST', '/v1/access/tokens', {
     ...{ name: 'owner', namespace: theirs.namespace, scopes },

@@ -31,7 +31,7 @@ async function listed(token: string): Promise<string[]> {
   do {
     const answer = await service.call('GET', `/v1/keys?limit=3${cursor}`, undefined, { token });
     expect(answer.status).toBe(200);
-    found.push(...(answer.body['items'] as unknown as { name: string }[]).map(({ name }) => name));
+    found.push(...(answer.body['items'] as { name: string }[]).map(({ name }) => name));
     const next = member(answer, 'nextCursor');
     cursor = next === undefined ? '' : `&cursor=${next}`;
   } while (cursor !== '');

@@ -173,7 +173,7 @@ async function attempt(row: Row, token: MadeToken, requestId: string): Promise<A
 /** Guarantees that no operation of the interface is missing from the table above. */
 test('the table has every operation', async () => {
   const { body } = await service.call('GET', '/openapi.json');
-  const paths = body['paths'] as unknown as Record<
+  const paths = body['paths'] as Record<
     string,
     Record<string, { operationId: string; security?: unknown[] }>
   >;
@@ -269,7 +269,7 @@ test('each item of a batch is allowed on its own', async () => {
     const token = tokens.get(scope);
     if (!token) throw new Error('no token');
     const { body } = await service.call('POST', '/v1/batch', { operations }, { token: token.secret });
-    const results = body['results'] as unknown as { status: number; problem?: { code: string } }[];
+    const results = body['results'] as { status: number; problem?: { code: string } }[];
     expect([scope, results.map(({ status }) => status)]).toEqual([
       scope,
       allowed[scope]?.map((may) => (may ? 200 : 403)),

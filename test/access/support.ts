@@ -47,7 +47,7 @@ export async function makeNamespace(
 /** The body of a 201. @throws for any other status */
 export function created(answer: Answer): MadeToken {
   if (answer.status !== 201) throw new Error(`expected 201: ${answer.status} ${answer.text}`);
-  return answer.body as unknown as MadeToken;
+  return { id: member(answer, 'id') ?? '', secret: member(answer, 'secret') ?? '' };
 }
 
 /** A text of an answer's body. */
@@ -91,7 +91,7 @@ export async function auditRecords(
     const query = new URLSearchParams({ limit: '1000', ...filter, ...(cursor !== undefined && { cursor }) });
     const answer = await service.call('GET', `/v1/audit/records?${query}`, undefined, { token });
     if (answer.status !== 200) throw new Error(`expected 200: ${answer.status} ${answer.text}`);
-    records.push(...(answer.body['items'] as unknown as AuditRecord[]));
+    records.push(...(answer.body['items'] as AuditRecord[]));
     cursor = member(answer, 'nextCursor');
   } while (cursor !== undefined);
   return records;

@@ -21,7 +21,7 @@ interface ListedToken {
 async function listTokens(): Promise<{ items: ListedToken[]; text: string }> {
   const answer = await service.call('GET', '/v1/access/tokens?limit=1000');
   expect(answer.status).toBe(200);
-  return { items: answer.body['items'] as unknown as ListedToken[], text: answer.text };
+  return { items: answer.body['items'] as ListedToken[], text: answer.text };
 }
 
 const use = (token: string) => service.call('GET', '/v1/keys', undefined, { token });
@@ -33,7 +33,7 @@ test('shows a secret once and keeps its hash', async () => {
   const answer = await service.call('POST', '/v1/access/tokens', {
     ...{ name, scopes: ['keys:encrypt', 'keys:encrypt'], keys: ['pay*', 'pay*'], expiresAt },
   });
-  const { secret, ...shown } = answer.body as unknown as Record<string, string>;
+  const { secret, ...shown } = answer.body as Record<string, string>;
   expect(answer.status).toBe(201);
   expect(secret).toMatch(/^stk_[A-Za-z0-9_-]{64}$/);
   expect(shown).toEqual({

@@ -372,8 +372,12 @@ function pathOf({ path, parameters }: Operation, values: Record<string, unknown>
     const value = values[name];
     if (value === undefined) continue;
     if (place === 'path')
-      filled = filled.replace(`{${name}}`, encodeURIComponent(String(value).toWellFormed()));
-    else query.set(name, String(value));
+      filled = filled.replace(`{${name}}`, encodeURIComponent(textOfValue(value).toWellFormed()));
+    else query.set(name, textOfValue(value));
   }
   return query.size === 0 ? filled : `${filled}?${query}`;
+}
+
+function textOfValue(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
