@@ -1,11 +1,15 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
+import type { Adapters } from '../adapters.ts';
 import type { AuditHead } from '../audit/audit.ts';
 import { acceptLoss } from '../audit/loss.ts';
 import type { VerifyReport } from '../audit/report.ts';
 import { verifyAudit } from '../audit/verify.ts';
 import { withAuditMac } from '../audit-mac.ts';
 import { type Config, readConfig } from '../config.ts';
+import { ServiceError } from '../core/errors.ts';
+import type { Store } from '../store/store.ts';
 import { print } from './output.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -24,7 +28,7 @@ export function addAuditCommands(program: Command, { environment, adapters, exit
     .option('--with-token', 'log in to the HSM and check its MACs too (uses the PIN file)')
     .action(async (options: { expect: AuditHead[]; withToken?: true }, command: Command) => {
       const config = readConfig(environment);
-      const store = adapters.openStore({ file: config.databaseFile, readonly: true });
+      const store = openExisting(adapters, { file: config.databaseFile, readonly: true });
       try {
         const verify = (mac?: (data: Uint8Array) => Promise<Uint8Array>) =>
           verifyAudit({
@@ -49,7 +53,7 @@ export function addAuditCommands(program: Command, { environment, adapters, exit
     .option('--yes', 'do it; without, only the missing segments are shown')
     .action(async (options: { yes?: true }, command: Command) => {
       const config = readConfig(environment);
-      const store = adapters.openStore({ file: config.databaseFile, readonly: options.yes !== true });
+      const store = openExisting(adapters, { file: config.databaseFile, readonly: options.yes !== true });
       try {
         if (options.yes) {
           const accepted = await acceptLoss(store, auditDirectory(config), adapters.clock);
@@ -65,6 +69,14 @@ export function addAuditCommands(program: Command, { environment, adapters, exit
         await store.close();
       }
     });
+}
+
+function openExisting({ openStore }: Adapters, settings: { file: string; readonly: boolean }): Store {
+  if (existsSync(settings.file)) return openStore(settings);
+  throw new ServiceError(
+    'store/unavailable',
+    `there is no database at ${settings.file}: set STATHERA_DATA_DIR to the service's data directory`,
+  );
 }
 
 function auditDirectory(config: Config): string {

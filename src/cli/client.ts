@@ -23,7 +23,7 @@ export function createClient(environment: Environment): Client {
     environment['STATHERA_TOKEN_FILE'] ?? `${environment['STATHERA_DATA_DIR'] ?? './data'}/bootstrap-token`;
   return {
     async call(method, path, body) {
-      const token = (await readToken(tokenFile)).trim();
+      const token = await readToken(tokenFile);
       const response = await send(url, path, {
         method,
         headers: {
@@ -36,20 +36,25 @@ export function createClient(environment: Environment): Client {
       });
       const answer: unknown =
         response.status === 204 ? undefined : await response.json().catch(() => undefined);
-      if (response.ok) return answer;
+      // What another server says to this path is no answer, however well it went.
+      if (response.ok && response.headers.has('stathera-version')) return answer;
       throw new ClientError(problemText(response.status, answer, tokenFile));
     },
   };
 }
 
 async function readToken(file: string): Promise<string> {
+  let text: string;
   try {
-    return await readFile(file, 'utf8');
+    text = (await readFile(file, 'utf8')).trim();
   } catch {
     throw new ClientError(
       `cannot read the token file ${file}: set STATHERA_TOKEN_FILE to a file that holds your token`,
     );
   }
+  // Anything else would fail as a header, and look as if the service were away.
+  if (/^[!-~]+$/.test(text)) return text;
+  throw new ClientError(`${file} holds no token: set STATHERA_TOKEN_FILE to a file with your token alone`);
 }
 
 async function send(url: string, path: string, init: RequestInit): Promise<Response> {
