@@ -1,9 +1,22 @@
 import { randomFillSync } from 'node:crypto';
 import { parse, stringify, v7, validate, version } from 'uuid';
 
-/** A new time-ordered id (UUIDv7, RFC 9562 §5.7) in its text form. */
+let lastMs = 0;
+let sequence = 0;
+
+/**
+ * A new id in its text form: UUIDv7 (RFC 9562 §5.7), later ones of a process sort after earlier ones, also
+ * when the clock is set back (§6.2, method 1). Every request makes two, so its random bits come from the pool.
+ */
 export function newId(): string {
-  return v7();
+  const now = Date.now();
+  if (now > lastMs) {
+    lastMs = now;
+    sequence = new DataView(publicRandom(4).buffer).getUint32(0) >>> 1;
+  } else {
+    sequence += 1;
+  }
+  return v7({ random: publicRandom(16), msecs: lastMs, seq: sequence });
 }
 
 /** True for the text form of any UUIDv7; names may not look like this. */
