@@ -1,0 +1,85 @@
+import { expect, test } from 'vitest';
+import { ConfigError, readConfig } from '../../src/config.ts';
+import { runMain } from '../support/data.ts';
+
+const marker = 'value-of-theirs';
+/** A module by name: the tests of settings need none that exists. */
+const module = { STATHERA_PKCS11_MODULE: '/nowhere/module.so' };
+
+function refusal(env: Readonly<Record<string, string>>): string {
+  try {
+    readConfig({ ...module, ...env });
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return String(error);
+  }
+  return 'taken';
+}
+
+/** Guarantees that a setting that cannot be used is named, and its value is not repeated. */
+test.for([
+  ['STATHERA_LISTEN', marker],
+  ['STATHERA_LISTEN', `${marker}:65536`],
+  ['STATHERA_LISTEN', `::1:${marker}`],
+  ['STATHERA_LISTEN', `http://${marker}:80`],
+  ['STATHERA_DATABASE_URL', `postgres://user:${marker}@host/db`],
+  ['STATHERA_PKCS11_TOKEN_LABEL', marker.repeat(3)],
+  ['STATHERA_PKCS11_WRAP_MECHANISM', marker],
+  ['STATHERA_HSM_HANDLES', marker],
+  ['STATHERA_HSM_HANDLES', '15'],
+  ['STATHERA_HSM_HANDLES', '100001'],
+  ['STATHERA_HSM_HANDLES', '1e3'],
+  ['STATHERA_HSM_HANDLES', ' 100'],
+  ['STATHERA_HSM_QUEUE', '63'],
+  ['STATHERA_ALLOW_CLEARTEXT', 'yes'],
+  ['STATHERA_LOG_LEVEL', marker],
+  ['STATHERA_REGION', `EU ${marker}`],
+  ['STATHERA_MAX_CONNECTIONS', '-1'],
+  ['STATHERA_MAX_CONCURRENT', '0'],
+  ['STATHERA_SHUTDOWN_SECONDS', '601'],
+  ['STATHERA_TLS_CERT_FILE', marker],
+  ['STATHERA_TLS_KEY_FILE', marker],
+  ['STATHERA_UNKNOWN', marker],
+  ['STATHERA_PIN', marker],
+] as const)('%s=%s', ([name, value]) => {
+  const words = refusal({ [name]: value });
+  expect(words).toContain(name);
+  if (value.length > 7) expect(words).not.toContain(marker);
+});
+
+/** Guarantees that all wrong settings are named at once, and that empty ones count as absent. */
+test('names every wrong setting', () => {
+  const words = refusal({
+    STATHERA_LISTEN: 'x',
+    STATHERA_REGION: 'X',
+    STATHERA_NEW: '1',
+    STATHERA_HSM_QUEUE: '0',
+  });
+  for (const name of ['STATHERA_LISTEN', 'STATHERA_REGION', 'STATHERA_NEW', 'STATHERA_HSM_QUEUE']) {
+    expect(words).toContain(name);
+  }
+  expect(refusal({ STATHERA_LISTEN: '', STATHERA_REGION: '' })).toBe('taken');
+  expect(refusal({ STATHERA_URL: 'x', STATHERA_TOKEN_FILE: 'x', STATHERA_TEST_SEED: 'x', OTHER: 'x' })).toBe(
+    'taken',
+  );
+});
+
+/** Guarantees the addresses a listener may have. */
+test.for([
+  ['127.0.0.1:0', { host: '127.0.0.1', port: 0 }],
+  ['[::1]:8300', { host: '::1', port: 8300 }],
+  ['localhost:65535', { host: 'localhost', port: 65_535 }],
+] as const)('listens on %s', ([text, expected]) => {
+  expect(readConfig({ ...module, STATHERA_LISTEN: text }).listen).toEqual(expected);
+});
+
+/** Guarantees that every command stops at a wrong setting, before it does anything. */
+test('commands stop at wrong settings', { timeout: 60_000 }, async () => {
+  for (const args of [['serve'], ['init'], ['doctor'], ['audit', 'verify']]) {
+    const env = { STATHERA_LOG_LEVEL: marker, STATHERA_DATA_DIR: '/nowhere/at/all' };
+    const { code, stdout, stderr } = await runMain(args, env, { allowFailure: true });
+    expect([args, code, stdout]).toEqual([args, 1, '']);
+    expect(stderr).toMatch(/^stathera: STATHERA_LOG_LEVEL: /);
+    expect(stderr).not.toContain(marker);
+  }
+});
