@@ -1,6 +1,6 @@
 import type { Config } from './config.ts';
 import type { Clock } from './core/clock.ts';
-import type { Hsm } from './hsm/hsm.ts';
+import type { Hsm, TokenReport } from './hsm/hsm.ts';
 import type { Store } from './store/store.ts';
 
 export type Note = (level: 'debug' | 'info' | 'warn' | 'error', event: string, fields: object) => void;
@@ -11,19 +11,6 @@ export interface Adapters {
   openHsm(settings: Config['hsm'], note: Note): Promise<Hsm>;
   /** Makes sure of the token and its root. */
   provisionToken(settings: Config['hsm']): Promise<{ readonly rootId: string; readonly created: boolean }>;
-  describeToken(settings: Config['hsm']): Promise<TokenDescription>;
+  describeToken(settings: Config['hsm']): Promise<TokenReport>;
   openStore(settings: { file: string; readonly?: boolean }): Store;
-}
-
-export interface TokenDescription {
-  readonly module: { readonly manufacturer: string; readonly description: string; readonly version: string };
-  readonly token: {
-    readonly label: string;
-    readonly manufacturer: string;
-    readonly model: string;
-    readonly pinTriesLow: boolean;
-    readonly pinLocked: boolean;
-  };
-  readonly mechanisms: readonly { readonly name: string; readonly present: boolean }[];
-  readonly root: { readonly id: string; readonly attributes: Readonly<Record<string, boolean | number>> };
 }

@@ -108,3 +108,24 @@ export interface Hsm {
   /** Finishes what is queued (at most `graceMs`), then logs out. No call is accepted after. */
   close(graceMs?: number): Promise<void>;
 }
+
+/** What the token says about itself, for people who check a machine. */
+export interface TokenReport {
+  readonly module: {
+    readonly manufacturer: string;
+    readonly description: string;
+    readonly version: string;
+    readonly cryptokiVersion: string;
+  };
+  readonly token: {
+    readonly label: string;
+    readonly manufacturer: string;
+    readonly model: string;
+    readonly serialNumber: string;
+    readonly pinTriesLow: boolean;
+    readonly pinLocked: boolean;
+  };
+  /** Each mechanism the service needs. */
+  readonly mechanisms: readonly { readonly name: string; readonly present: boolean }[];
+  readonly root: { readonly id: string; readonly attributes: Readonly<Record<string, boolean | number>> };
+}

@@ -1,4 +1,5 @@
 import pkcs11js from 'pkcs11js';
+import type { TokenReport } from '../hsm.ts';
 import { type Cryptoki, type Handle, readOnlySession } from './cryptoki.ts';
 import {
   findRoot,
@@ -10,7 +11,7 @@ import {
 } from './login.ts';
 import { neededMechanisms } from './objects.ts';
 import { moduleEnvironment } from './settings.ts';
-import type { ProvisionSettings, TokenReport } from './token.ts';
+import type { ProvisionSettings } from './token.ts';
 
 const rootAttributes = {
   token: pkcs11js.CKA_TOKEN,

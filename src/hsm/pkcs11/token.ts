@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { ServiceError } from '../../core/errors.ts';
+import type { TokenReport } from '../hsm.ts';
 import { type Pkcs11Settings, pkcs11Defaults, siblingModule } from './settings.ts';
 
 export type TokenSettings = Pick<Pkcs11Settings, 'module' | 'tokenLabel' | 'pinFile' | 'softhsmConf'> &
@@ -11,27 +12,6 @@ export interface ProvisionedToken {
   readonly rootId: string;
   /** Whether this call made the root. */
   readonly created: boolean;
-}
-
-/** What the token says about itself. */
-export interface TokenReport {
-  readonly module: {
-    readonly manufacturer: string;
-    readonly description: string;
-    readonly version: string;
-    readonly cryptokiVersion: string;
-  };
-  readonly token: {
-    readonly label: string;
-    readonly manufacturer: string;
-    readonly model: string;
-    readonly serialNumber: string;
-    readonly pinTriesLow: boolean;
-    readonly pinLocked: boolean;
-  };
-  /** Each mechanism the service needs. */
-  readonly mechanisms: readonly { readonly name: string; readonly present: boolean }[];
-  readonly root: { readonly id: string; readonly attributes: Readonly<Record<string, boolean | number>> };
 }
 
 export type TokenRequest = { readonly type: 'provision' | 'describe'; readonly settings: ProvisionSettings };
