@@ -137,7 +137,7 @@ test('finishes a killed set-up', { timeout: nightly ? 1_200_000 : 120_000 }, asy
       if (second < 1000) await killedInit(directory, (second / 1000) * longest);
       const env = { STATHERA_DATA_DIR: directory };
       // What takes more processes is looked at now and then.
-      const thorough = nightly || index % 3 === 0;
+      const thorough = nightly || index % 5 === 0;
       if (thorough && !existsSync(join(directory, 'initialized')))
         expect(await refusedStart(directory)).toContain('init');
       await runMain(['init'], env);
