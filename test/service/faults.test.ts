@@ -179,13 +179,13 @@ async function oneRequest(service: TestService, load: Load, choice: number): Pro
   const text = Buffer.from(`message ${requests}`).toString('base64');
   let answer: Answer;
   if (choice % 10 === 0) answer = await call('/v1/keys', { name: made });
-  else if (choice % 10 === 1) answer = await call(`/v1/keys/${key}/rotate`, {});
+  else if (choice % 10 < 4) answer = await call(`/v1/keys/${key}/rotate`, {});
   else answer = await call(`/v1/keys/${key}/encrypt`, { plaintext: text });
   load.statuses.set(answer.status, (load.statuses.get(answer.status) ?? 0) + 1);
   if (answer.status >= 300) return;
   load.acknowledged.add(id);
   if (choice % 10 === 0) load.keys.set(made, 1);
-  else if (choice % 10 === 1) {
+  else if (choice % 10 < 4) {
     load.keys.set(key, Math.max(load.keys.get(key) ?? 0, Number(answer.body['currentVersion'])));
   } else {
     load.sealed.push({
@@ -225,6 +225,34 @@ async function expectRecorded(dataDir: string, load: Load): Promise<void> {
     counts.set(requestId, (counts.get(requestId) ?? 0) + 1);
   expect([...load.acknowledged].filter((id) => counts.get(id) !== 1)).toEqual([]);
   expect([...load.sent].filter((id) => (counts.get(id) ?? 0) > 1)).toEqual([]);
+}
+
+/** Every change that took effect is on record exactly once, acknowledged or not; and no change is that did not. */
+async function expectEveryChangeRecorded(dataDir: string, keys: readonly KeyView[]): Promise<void> {
+  const changes = (await recordsOnDisk(dataDir)).filter(({ outcome }) => outcome === 'allowed');
+  const count = (action: string, id: string) =>
+    changes.filter((record) => record.action === action && record.target?.id === id).length;
+  const recorded = keys.map(({ name, id }) => [name, count('keys.create', id), 1 + count('keys.rotate', id)]);
+  expect(recorded).toEqual(keys.map(({ name, currentVersion }) => [name, 1, currentVersion]));
+  const created = changes.filter(({ action }) => action === 'keys.create');
+  expect(new Set(created.map(({ target }) => target?.id))).toEqual(new Set(keys.map(({ id }) => id)));
+}
+
+interface KeyView {
+  readonly id: string;
+  readonly name: string;
+  readonly currentVersion: number;
+}
+
+async function allKeys(service: TestService): Promise<KeyView[]> {
+  const keys: KeyView[] = [];
+  for (let cursor = ''; ; ) {
+    const page = await service.call('GET', `/v1/keys?limit=1000${cursor}`);
+    keys.push(...(page.body['items'] as KeyView[]));
+    const next = member(page, 'nextCursor');
+    if (next === undefined) return keys;
+    cursor = `&cursor=${next}`;
+  }
 }
 
 /** Every acknowledged ciphertext opens, with the version it named; every acknowledged version is there. */
@@ -301,8 +329,10 @@ test('loses nothing to kill -9', { timeout: nightly ? 1_200_000 : 120_000 }, asy
   }
   const service = await start(directory);
   await expectKept(service, load);
+  const keys = await allKeys(service);
   expect(await service.stop()).toBe(0);
   await expectRecorded(directory, load);
+  await expectEveryChangeRecorded(directory, keys);
   const { records } = await verified(
     directory,
     '--with-token',
