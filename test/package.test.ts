@@ -16,8 +16,9 @@ let env: NodeJS.ProcessEnv;
 beforeAll(async () => {
   project = mkdtempSync(join(tmpdir(), 'stathera-package-'));
   env = {
+    // What npm needs to reach its registry here (certificates, proxies, configuration) is not known to a test.
+    ...Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('STATHERA_'))),
     PATH: `${dirname(process.execPath)}:${process.env['PATH']}`,
-    HOME: process.env['HOME'],
     STATHERA_DATA_DIR: join(project, 'data'),
     STATHERA_LISTEN: '127.0.0.1:0',
   };
@@ -28,7 +29,7 @@ beforeAll(async () => {
   await run('npm', ['install', ...options, tarball], { cwd: project, env });
   const built = 'node_modules/pkcs11js/build';
   cpSync(join(root, built), join(project, built), { recursive: true });
-}, 180_000);
+}, 300_000);
 afterAll(() => rmSync(project, { recursive: true, force: true }));
 
 const stathera = () => join(project, 'node_modules/.bin/stathera');
