@@ -1,5 +1,7 @@
+import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { equalBytes, utf8 } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
 import type { Store } from '../store/store.ts';
 import type { AuditPage, AuditQuery, AuditRecord } from './audit.ts';
@@ -33,7 +35,7 @@ interface Cursor {
  */
 export async function readRecords(options: ReadOptions, query: AuditQuery): Promise<AuditPage> {
   const { directory, limits } = options;
-  let cursor = query.cursor === undefined ? undefined : parseCursor(query.cursor);
+  let cursor = query.cursor === undefined ? undefined : parseCursor(query.namespaceId, query.cursor);
   const items: AuditRecord[] = [];
   const budget = { lines: limits.pageLines, bytes: limits.pageBytes };
   for (;;) {
@@ -51,10 +53,17 @@ export async function readRecords(options: ReadOptions, query: AuditQuery): Prom
       budget,
     });
     items.push(...page.items);
-    if (page.next !== undefined) return { items, nextCursor: formatCursor(row.number, page.next) };
+    if (page.next !== undefined)
+      return {
+        items,
+        nextCursor: formatCursor(query.namespaceId, { number: row.number, offset: page.next }),
+      };
     if (row.number === 1) return { items };
     if (items.length >= query.limit || spent(budget)) {
-      return { items, nextCursor: formatCursor(row.number - 1, undefined) };
+      return {
+        items,
+        nextCursor: formatCursor(query.namespaceId, { number: row.number - 1, offset: undefined }),
+      };
     }
     cursor = { number: row.number - 1, offset: undefined };
   }
@@ -194,15 +203,22 @@ function takeGroup(
   return undefined;
 }
 
-function formatCursor(number: number, offset: number | undefined): string {
-  return Buffer.from(`${number}.${offset ?? ''}`).toString('base64url');
+/** Cursors are this process's: a made-up one would tell where the lines of other namespaces end. */
+const cursorKey = createSecretKey(randomBytes(32));
+const tagLength = 22;
+
+function formatCursor(namespaceId: string, { number, offset }: Cursor): string {
+  const place = `${number}.${offset ?? ''}`;
+  const tag = createHmac('sha256', cursorKey).update(`${namespaceId}/${place}`).digest('base64url');
+  return `${Buffer.from(place).toString('base64url')}.${tag.slice(0, tagLength)}`;
 }
 
-function parseCursor(text: string): Cursor {
-  const match = /^([1-9]\d{0,14})\.([1-9]\d{0,14})?$/.exec(Buffer.from(text, 'base64url').toString('latin1'));
+function parseCursor(namespaceId: string, text: string): Cursor {
+  const place = Buffer.from(text.split('.')[0] ?? '', 'base64url').toString('latin1');
+  const match = /^([1-9]\d{0,14})\.([1-9]\d{0,14})?$/.exec(place);
   if (!match) throw badCursor();
   const cursor = { number: Number(match[1]), offset: match[2] === undefined ? undefined : Number(match[2]) };
-  if (formatCursor(cursor.number, cursor.offset) !== text) throw badCursor();
+  if (!equalBytes(utf8(formatCursor(namespaceId, cursor)), utf8(text))) throw badCursor();
   return cursor;
 }
 
