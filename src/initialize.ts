@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readFile, rename, stat } from 'node:fs/promises';
+import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { newNamespaceRow } from './access/namespaces.ts';
 import { scopes } from './access/scopes.ts';
@@ -7,6 +7,7 @@ import type { Adapters, Note } from './adapters.ts';
 import { insertOutbox, sealOutboxRow } from './audit/outbox-rows.ts';
 import type { Config } from './config.ts';
 import type { Clock } from './core/clock.ts';
+import { createDurably } from './core/durable-file.ts';
 import { ServiceError } from './core/errors.ts';
 import { newId, serviceNamespaceId } from './core/ids.ts';
 import type { Hsm } from './hsm/hsm.ts';
@@ -53,7 +54,7 @@ export async function initialize(config: Config, adapters: Adapters, note: Note)
   } finally {
     await hsm.close();
   }
-  await writeDurably(join(dataDir, 'initialized'), 'the set-up of this directory is complete\n', 0o644);
+  createDurably(join(dataDir, 'initialized'), 'the set-up of this directory is complete\n');
   return { bootstrapTokenFile: bootstrapTokenFile(config), done };
 }
 
@@ -174,26 +175,6 @@ async function bootstrapSecret(file: string): Promise<{ id: string; secretHash: 
   }
   const id = newId();
   const { text, secretHash } = makeTokenSecret(id);
-  await writeDurably(file, `${text}\n`, 0o600);
+  createDurably(file, `${text}\n`);
   return { id, secretHash };
-}
-
-/** The whole file or none, on disk when this resolves. */
-async function writeDurably(file: string, text: string, mode: number): Promise<void> {
-  if (await stat(file).catch(() => undefined)) return;
-  const temporary = `${file}.${process.pid}.new`;
-  const handle = await open(temporary, 'w', mode);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
-  const directory = await open(dirname(file), 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

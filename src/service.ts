@@ -19,7 +19,7 @@ import { createEnvelopes } from './envelope/envelope.ts';
 import type { Hsm } from './hsm/hsm.ts';
 import { type Listener, listen } from './http/listen.ts';
 import { createHttpApp } from './http/server.ts';
-import { createKeys, type Keys } from './keys/keys.ts';
+import { createKeys } from './keys/keys.ts';
 import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-keys.ts';
 import { migrate } from './store/migrations.ts';
 import type { Store } from './store/store.ts';
@@ -47,8 +47,13 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
   checkTlsFiles(config.tls);
   const note: Note = (level, event, fields) => log[level](fields, event);
   const closers: (() => Promise<void>)[] = [];
+  // What cannot be closed must not keep the rest open, nor hide why the start failed.
   const close = async () => {
-    for (const closer of closers.toReversed()) await closer();
+    for (const closer of closers.splice(0).toReversed()) {
+      await closer().catch((error: unknown) =>
+        log.error({ code: codeOf(error) }, 'a part was not closed in order'),
+      );
+    }
   };
   try {
     const hsm = await adapters.openHsm(config.hsm, note);
@@ -160,7 +165,7 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
     version,
     maxConcurrent: config.maxConcurrent,
   });
-  return { app, audit, keys } satisfies { app: unknown; audit: AuditLog; keys: Keys };
+  return { app, audit, keys };
 }
 
 const probeMilliseconds = 2_000;

@@ -1,7 +1,5 @@
-import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { equalBytes, utf8 } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
 import type { Store } from '../store/store.ts';
 import type { AuditPage, AuditQuery, AuditRecord } from './audit.ts';
@@ -35,7 +33,7 @@ interface Cursor {
  */
 export async function readRecords(options: ReadOptions, query: AuditQuery): Promise<AuditPage> {
   const { directory, limits } = options;
-  let cursor = query.cursor === undefined ? undefined : parseCursor(query.namespaceId, query.cursor);
+  let cursor = query.cursor === undefined ? undefined : parseCursor(query.cursor);
   const items: AuditRecord[] = [];
   const budget = { lines: limits.pageLines, bytes: limits.pageBytes };
   for (;;) {
@@ -53,17 +51,10 @@ export async function readRecords(options: ReadOptions, query: AuditQuery): Prom
       budget,
     });
     items.push(...page.items);
-    if (page.next !== undefined)
-      return {
-        items,
-        nextCursor: formatCursor(query.namespaceId, { number: row.number, offset: page.next }),
-      };
+    if (page.next !== undefined) return { items, nextCursor: formatCursor(row.number, page.next) };
     if (row.number === 1) return { items };
     if (items.length >= query.limit || spent(budget)) {
-      return {
-        items,
-        nextCursor: formatCursor(query.namespaceId, { number: row.number - 1, offset: undefined }),
-      };
+      return { items, nextCursor: formatCursor(row.number - 1, undefined) };
     }
     cursor = { number: row.number - 1, offset: undefined };
   }
@@ -132,9 +123,24 @@ async function startOffset(handle: FileHandle, { offset, committed }: SegmentRea
   const end = committed ?? (await handle.stat()).size;
   if (offset === undefined) return end;
   if (offset < 1 || offset > end) throw badCursor();
-  const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, offset - 1);
-  if (buffer[0] !== newline) throw badCursor();
-  return offset;
+  return await lineStart(handle, offset);
+}
+
+const blockBytes = 64 * 1024;
+
+/**
+ * Where the line that holds `offset` begins; a cursor that a page gave out stands at such a place already.
+ * One made up is led there, not refused: a refusal would tell where other namespaces' records end.
+ */
+async function lineStart(handle: FileHandle, offset: number): Promise<number> {
+  const block = Buffer.alloc(blockBytes);
+  for (let end = offset; end > 0; end -= blockBytes) {
+    const start = Math.max(0, end - blockBytes);
+    const { bytesRead } = await handle.read(block, 0, end - start, start);
+    const at = block.subarray(0, bytesRead).lastIndexOf(newline);
+    if (at !== -1) return start + at + 1;
+  }
+  return 0;
 }
 
 /** Reads group by group: a record's head is computed from the commit line (or header) before its group. */
@@ -203,22 +209,15 @@ function takeGroup(
   return undefined;
 }
 
-/** Cursors are this process's: a made-up one would tell where the lines of other namespaces end. */
-const cursorKey = createSecretKey(randomBytes(32));
-const tagLength = 22;
-
-function formatCursor(namespaceId: string, { number, offset }: Cursor): string {
-  const place = `${number}.${offset ?? ''}`;
-  const tag = createHmac('sha256', cursorKey).update(`${namespaceId}/${place}`).digest('base64url');
-  return `${Buffer.from(place).toString('base64url')}.${tag.slice(0, tagLength)}`;
+function formatCursor(number: number, offset: number | undefined): string {
+  return Buffer.from(`${number}.${offset ?? ''}`).toString('base64url');
 }
 
-function parseCursor(namespaceId: string, text: string): Cursor {
-  const place = Buffer.from(text.split('.')[0] ?? '', 'base64url').toString('latin1');
-  const match = /^([1-9]\d{0,14})\.([1-9]\d{0,14})?$/.exec(place);
+function parseCursor(text: string): Cursor {
+  const match = /^([1-9]\d{0,14})\.([1-9]\d{0,14})?$/.exec(Buffer.from(text, 'base64url').toString('latin1'));
   if (!match) throw badCursor();
   const cursor = { number: Number(match[1]), offset: match[2] === undefined ? undefined : Number(match[2]) };
-  if (!equalBytes(utf8(formatCursor(namespaceId, cursor)), utf8(text))) throw badCursor();
+  if (formatCursor(cursor.number, cursor.offset) !== text) throw badCursor();
   return cursor;
 }
 

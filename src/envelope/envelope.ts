@@ -20,7 +20,7 @@ export interface Envelopes {
    * Encrypts under the key's current version.
    * @returns ciphertext as ./README.md lays it out
    * @throws key/not-found (also when hidden from the caller), key/disabled, key/version-disabled,
-   *   key/usage-exhausted
+   *   key/usage-exhausted, key/conflict
    * @see NIST SP 800-38D §8.2.2
    */
   encrypt(caller: Caller, request: EncryptRequest): Promise<Sealed>;

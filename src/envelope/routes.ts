@@ -26,7 +26,8 @@ import {
 } from './routes-schemas.ts';
 
 const tag = 'Encryption';
-const encrypting = ['key/not-found', 'key/disabled', 'key/version-disabled', 'key/usage-exhausted'] as const;
+const counting = ['key/usage-exhausted', 'key/conflict'] as const;
+const encrypting = ['key/not-found', 'key/disabled', 'key/version-disabled', ...counting] as const;
 const decrypting = ['envelope/decryption-failed', 'key/disabled', 'key/version-disabled'] as const;
 
 export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
@@ -87,7 +88,7 @@ export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
         'The caller needs `keys:rewrap` and both keys must be visible to it.',
       request: { params: keyParams, body: rewrapBody },
       answer: { status: 200, description: 'The new ciphertext of the same message.', body: sealedAnswer },
-      problems: [...decrypting, 'key/not-found', 'key/usage-exhausted'],
+      problems: [...decrypting, 'key/not-found', ...counting],
       handle: async ({ caller, params, body }) =>
         sealedOut(await envelopes.rewrap(caller, { key: params.key, ...body })),
     }),

@@ -110,6 +110,7 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
     async decrypt(principal: Principal, request: DecryptRequest, note: Note): Promise<Opened> {
       const { key, parsed, version } = await openable(principal, request, note);
       const plaintext = await messages.open(version, parsed, request.context);
+      keys.touch(version);
       return { plaintext, keyId: key.id, keyVersion: version.ordinal };
     },
 
@@ -118,6 +119,7 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
       const toKey = request.toKey === undefined ? key : await keys.find(principal, request.toKey);
       const to = { version: await keys.encrypting(toKey), context: request.toContext ?? request.context };
       const ciphertext = await messages.reseal({ version, parsed, context: request.context }, to);
+      keys.touch(version);
       note({ ...targetOf(toKey), version: to.version.ordinal });
       return { ciphertext, keyId: toKey.id, keyVersion: to.version.ordinal };
     },

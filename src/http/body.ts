@@ -29,7 +29,7 @@ export async function readBody(
     throw new ServiceError('request/invalid', 'The only transfer coding supported is chunked.');
   }
   if (Number(headers['content-length'] ?? 0) > limitBytes) throw tooLarge(limitBytes);
-  if (headers.expect !== undefined) outgoing.writeContinue();
+  if (headers.expect?.toLowerCase() === '100-continue') outgoing.writeContinue();
   return await collect(incoming, limitBytes, timeoutMs);
 }
 

@@ -112,4 +112,6 @@ function serveRequests({ hono, desk }: HttpApp, server: Server): void {
   server.on('request', serve);
   // The body is asked for once it is known to be wanted: see readBody.
   server.on('checkContinue', serve);
+  // Other expectations are ignored, as RFC 9110 §10.1.1 allows: node's own refusal is no problem document.
+  server.on('checkExpectation', serve);
 }

@@ -188,7 +188,10 @@ export class Exchange {
     }
     if (this.headers !== undefined) Object.assign(headers, this.headers);
     if (answer.headers !== undefined) Object.assign(headers, answer.headers);
-    if (unread || status === 408 || this.#desk.draining) headers['Connection'] = 'close';
+    // After an Upgrade that was not taken node's parser does not judge what follows on the connection.
+    const ends =
+      unread || status === 408 || this.#desk.draining || this.incoming.headers.upgrade !== undefined;
+    if (ends) headers['Connection'] = 'close';
     const content = unread && typeof body === 'string' ? lingering(body, this.incoming) : (body ?? null);
     return new Response(content, { status, headers });
   }

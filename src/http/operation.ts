@@ -39,18 +39,23 @@ export function serveRoute(
     const params = paramsSchema && decoded(paramsSchema, context.req.param(), '#path');
     const query = decodedQuery(querySchema, incoming.url ?? '');
     const raw = await readBody(incoming, outgoing, limitBytes, bodyTimeoutMs);
-    exchange.bytesIn = raw.length;
-    const digest = incoming.headers['content-digest'];
-    if (digest !== undefined) checkContentDigest(String(digest), raw);
-    const caller: Caller = {
-      principal: exchange.principal,
-      requestId: exchange.requestId,
-      source: exchange.source,
-      idempotency: route.idempotent === true ? idempotencyOf(exchange, context.req.path, raw) : undefined,
-    };
-    const body = bodySchema && decodedBody(bodySchema, exchange, raw, route.bodyValues);
-    const value = await route.handle(new Input(exchange, caller, params, query, body));
-    return { status, type: 'application/json', body: status === 204 ? undefined : JSON.stringify(value) };
+    try {
+      exchange.bytesIn = raw.length;
+      const digest = incoming.headers['content-digest'];
+      if (digest !== undefined) checkContentDigest(String(digest), raw);
+      const caller: Caller = {
+        principal: exchange.principal,
+        requestId: exchange.requestId,
+        source: exchange.source,
+        idempotency: route.idempotent === true ? idempotencyOf(exchange, context.req.path, raw) : undefined,
+      };
+      const body = bodySchema && decodedBody(bodySchema, exchange, raw, route.bodyValues);
+      const value = await route.handle(new Input(exchange, caller, params, query, body));
+      return { status, type: 'application/json', body: status === 204 ? undefined : JSON.stringify(value) };
+    } finally {
+      // It may hold plaintext; the strings made of it cannot be wiped.
+      raw.fill(0);
+    }
   };
 }
 

@@ -55,10 +55,12 @@ export interface Keys {
   ): Promise<T>;
   /** For operations over several keys, inside `operations.run`. @throws key/not-found */
   find(principal: Principal, key: string): Promise<Key>;
-  /** The version to encrypt with, its use counted. @throws key/disabled, key/version-disabled, key/usage-exhausted */
+  /** The version to encrypt with, its use counted. @throws key/disabled, key/version-disabled, key/usage-exhausted, key/conflict */
   encrypting(key: Key, uses?: number): Promise<KeyVersion>;
   /** The version to decrypt with; undefined when it is none of this key. @throws key/disabled, key/version-disabled */
   decrypting(key: Key, versionId: string): Promise<KeyVersion | undefined>;
+  /** Marks a version as used now: after a decryption that succeeded, so that forgeries are no use. */
+  touch(version: KeyVersion): void;
   /** Writes last uses; to be called about once a minute. */
   flush(): Promise<void>;
   /** Flushes and gives back what is left of reserved uses. */
@@ -201,10 +203,10 @@ export function createKeys({
       if (key.state !== 'enabled') throw disabled();
       const version = await lookup.version(key, versionId);
       if (version && !decryptingStates.includes(version.state)) throw versionDisabled();
-      if (version) usage.touch(version.id);
       return version;
     },
 
+    touch: (version) => usage.touch(version.id),
     flush: () => usage.flush(),
     close: () => usage.close(),
   };

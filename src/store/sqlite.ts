@@ -33,11 +33,9 @@ export function openSqliteStore(settings: SqliteSettings): Store {
         return result.rows;
       };
     },
-    async probe(write = false) {
+    async probe() {
       try {
         database.prepare('select 1').get();
-        // An immediate transaction takes the write lock: a full disk or a read-only file shows here.
-        if (write) database.transaction(() => database.pragma('user_version = 1')).immediate();
       } catch (error) {
         throw unavailable(error);
       }

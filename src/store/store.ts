@@ -16,8 +16,8 @@ export interface Store {
   transaction<T>(work: (tx: StoreTransaction) => Promise<T>): Promise<T>;
   /** A query compiled once, for hot reads: give its parameters at each call. */
   prepare<Row>(build: (db: Kysely<Schema>) => { compile(): CompiledQuery<Row> }): PreparedQuery<Row>;
-  /** Proves that the database answers and, with `write`, that it takes a commit. */
-  probe(write?: boolean): Promise<void>;
+  /** Proves that the database answers. */
+  probe(): Promise<void>;
   close(): Promise<void>;
 }
 

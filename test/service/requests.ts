@@ -257,8 +257,9 @@ const changes: readonly Change[] = [
   { headers: { authorization: `Bearer ${marker}` } },
   { headers: { authorization: [`Bearer ${marker}`, 'Basic x'] } },
   { headers: { expect: '100-continue' } },
+  { headers: { expect: marker } },
   { headers: { te: 'trailers', connection: 'close' } },
-  { headers: { upgrade: 'h2c', connection: 'upgrade, close' } },
+  { headers: { upgrade: 'h2c', connection: 'upgrade' } },
   { headers: { range: 'bytes=0-1', 'if-none-match': '*' } },
   ...['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'PATCH', 'TRACE', 'PROPFIND', 'M-SEARCH', 'QUERY'].map(
     (method) => ({ method }),

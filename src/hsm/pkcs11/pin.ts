@@ -1,6 +1,6 @@
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { fsyncDirectory, writeDurably } from './durable-file.ts';
+import { fsyncPath, writeDurably } from '../../core/durable-file.ts';
 
 /**
  * The PIN file and its latch. A real token counts wrong PINs and locks for good, so a PIN the token
@@ -66,5 +66,5 @@ export function latchPin(pinFile: string, file: PinFileIdentity, returnValue: nu
 export function clearPinLatch(pinFile: string): void {
   if (!existsSync(latchPath(pinFile))) return;
   rmSync(latchPath(pinFile), { force: true });
-  fsyncDirectory(dirname(pinFile));
+  fsyncPath(dirname(pinFile));
 }

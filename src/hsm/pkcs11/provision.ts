@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, opendirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import * as graphene from 'graphene-pk11';
+import { createDurably, fsyncPath, writeDurably } from '../../core/durable-file.ts';
 import { idBytes, idFromBytes, newId } from '../../core/ids.ts';
 import { returnValue, slotsWithLabel } from './cryptoki.ts';
-import { createDurably, fsyncDirectory, fsyncFile, writeDurably } from './durable-file.ts';
 import {
   findRoot,
   findRoots,
@@ -62,7 +62,7 @@ export function provisionHere(
     if (settings.softhsmConf !== undefined) fsyncTree(tokensPath(settings.softhsmConf));
     if (existsSync(soPinFile(settings.pinFile))) {
       rmSync(soPinFile(settings.pinFile));
-      fsyncDirectory(dirname(settings.pinFile));
+      fsyncPath(dirname(settings.pinFile));
       done('so-pin-removed');
     }
     return token;
@@ -197,10 +197,10 @@ function fsyncTree(path: string): void {
     for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
       const child = join(path, entry.name);
       if (entry.isDirectory()) fsyncTree(child);
-      else if (entry.isFile()) fsyncFile(child);
+      else if (entry.isFile()) fsyncPath(child);
     }
   } finally {
     directory.closeSync();
   }
-  fsyncDirectory(path);
+  fsyncPath(path);
 }

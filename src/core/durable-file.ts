@@ -2,19 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-/** Makes what was written to a file survive a power failure. */
-export function fsyncFile(path: string): void {
+/** Makes what was written to a file survive a power failure; of a directory: new names, renames, removals. */
+export function fsyncPath(path: string): void {
   const file = openSync(path, 'r');
   try {
     fsyncSync(file);
   } finally {
     closeSync(file);
   }
-}
-
-/** The same for the entries of a directory: new names, renames, removals. */
-export function fsyncDirectory(path: string): void {
-  fsyncFile(path);
 }
 
 function writeTemporary(path: string, content: string): string {
@@ -38,7 +33,7 @@ export function writeDurably(path: string, content: string): void {
     rmSync(temporary, { force: true });
     throw error;
   }
-  fsyncDirectory(dirname(path));
+  fsyncPath(dirname(path));
 }
 
 /**
@@ -55,6 +50,6 @@ export function createDurably(path: string, content: string): boolean {
   } finally {
     rmSync(temporary, { force: true });
   }
-  fsyncDirectory(dirname(path));
+  fsyncPath(dirname(path));
   return true;
 }
