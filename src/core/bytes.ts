@@ -43,6 +43,15 @@ export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
+/**
+ * Bytes for a secret, not cleared: whoever asks overwrites all of them. They lie outside V8's heap, in which a
+ * typed array of up to 64 bytes lies: collections, and any view of it, leave copies there that none can wipe.
+ */
+export function secretBytes(length: number): Uint8Array<ArrayBuffer> {
+  const { buffer, byteOffset } = Buffer.allocUnsafe(length);
+  return new Uint8Array(buffer, byteOffset, length);
+}
+
 /** Overwrites secrets. JavaScript may have copied them before: SECURITY.md says what this does not promise. */
 export function wipe(...secrets: readonly (Uint8Array | undefined)[]): void {
   for (const secret of secrets) secret?.fill(0);

@@ -1,4 +1,4 @@
-import { concatBytes, equalBytes, wipe } from '../core/bytes.ts';
+import { concatBytes, equalBytes, secretBytes, wipe } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
 import { idBytes, publicRandom } from '../core/ids.ts';
 import { type Hsm, HsmRejected } from '../hsm/hsm.ts';
@@ -45,7 +45,9 @@ export function createMessages(hsm: Hsm): Messages {
   return {
     async seal(version, { kind, plaintext, context }) {
       const { header, nonce, aad } = place(version, kind, publicRandom(16), context);
-      const data = concatBytes(zeros, plaintext);
+      const data = secretBytes(commitmentBytes + plaintext.length);
+      data.set(zeros);
+      data.set(plaintext, commitmentBytes);
       try {
         return concatBytes(header, await hsm.encrypt(version.ref, { nonce, aad, data }));
       } finally {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { wipe } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
 
 const nothing = Buffer.alloc(0);
@@ -11,7 +12,7 @@ export function announcesBody(incoming: IncomingMessage): boolean {
 
 /**
  * Reads a request's body from the socket, whatever its framing. Nothing more than `limitBytes` is kept, and
- * nothing is read when the length announced exceeds it.
+ * nothing is read when the length announced exceeds it. Of a body that is refused nothing is left.
  * @param limitBytes 0: a body of any size is refused
  * @param timeoutMs from now to the last byte
  * @throws request/too-large, request/timeout, request/invalid (cut short, or framed by other than `chunked`)
@@ -38,25 +39,26 @@ function collect(incoming: IncomingMessage, limitBytes: number, timeoutMs: numbe
     const chunks: Buffer[] = [];
     let total = 0;
     const timer = setTimeout(() => {
-      stop();
-      reject(new ServiceError('request/timeout', 'The body did not arrive in time.'));
+      refuse(new ServiceError('request/timeout', 'The body did not arrive in time.'));
     }, timeoutMs);
     const onData = (chunk: Buffer): void => {
       total += chunk.length;
-      if (total > limitBytes) {
-        stop();
-        reject(tooLarge(limitBytes));
-      } else chunks.push(chunk);
+      chunks.push(chunk);
+      if (total > limitBytes) refuse(tooLarge(limitBytes));
     };
     const onEnd = (): void => {
       stop();
       const [first] = chunks;
-      resolve(first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks, total));
+      if (first !== undefined && chunks.length === 1) return resolve(first);
+      resolve(Buffer.concat(chunks, total));
+      wipe(...chunks);
     };
-    const onBroken = (): void => {
+    const refuse = (error: ServiceError): void => {
       stop();
-      reject(new ServiceError('request/invalid', 'The body ended early.'));
+      wipe(...chunks);
+      reject(error);
     };
+    const onBroken = (): void => refuse(new ServiceError('request/invalid', 'The body ended early.'));
     // The listener for errors stays: one that comes after the answer must not end the process.
     const stop = (): void => {
       clearTimeout(timer);

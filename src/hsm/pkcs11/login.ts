@@ -12,7 +12,15 @@ import {
   slotsWithLabel,
 } from './cryptoki.ts';
 import { rootSearchTemplate } from './objects.ts';
-import { clearPinLatch, latchPin, type PinFileIdentity, pinRefused, readPin, samePinFile } from './pin.ts';
+import {
+  clearPinLatch,
+  latchPin,
+  overwriteForgottenStrings,
+  type PinFileIdentity,
+  pinRefused,
+  readPin,
+  samePinFile,
+} from './pin.ts';
 import type { HsmLog } from './settings.ts';
 
 /** The token cannot be opened as things are. The message is public: no paths, no PKCS#11 text. */
@@ -75,6 +83,14 @@ export function findSlot(cryptoki: Cryptoki, tokenLabel: string): Handle {
  * @throws TokenRefusal when the PIN was refused, now or before; the module's error when the device fails
  */
 export function logIn(cryptoki: Cryptoki, session: Handle, pinFile: string, log: HsmLog): void {
+  try {
+    logInWithPin(cryptoki, session, pinFile, log);
+  } finally {
+    overwriteForgottenStrings();
+  }
+}
+
+function logInWithPin(cryptoki: Cryptoki, session: Handle, pinFile: string, log: HsmLog): void {
   const pin = readConfiguredPin(pinFile);
   try {
     log('info', 'hsm.login', {});

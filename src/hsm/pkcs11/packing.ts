@@ -1,3 +1,5 @@
+import { secretBytes } from '../../core/bytes.ts';
+
 /**
  * A batch of operations for the fast lane, packed into one ArrayBuffer that travels there and back.
  * Layout: u32 count · count × 12 u32 words · for each item its inputs and room for its output.
@@ -17,6 +19,11 @@ const macBytes = 32;
 export type OperationKind = 'encrypt' | 'decrypt' | 'reencrypt' | 'mac' | 'random';
 const kinds = ['encrypt', 'decrypt', 'reencrypt', 'mac', 'random'] as const satisfies OperationKind[];
 const kindNumbers = { encrypt: 0, decrypt: 1, reencrypt: 2, mac: 3, random: 4 } as const;
+
+/** Whether a forged input makes the operation fail; the others have no input to refuse. */
+export function mayRefuse(kind: OperationKind): boolean {
+  return kind === 'decrypt' || kind === 'reencrypt';
+}
 
 /** `stale`: the generation is over or the handle unknown to the token. `device`: the device fails. */
 export type ItemStatus = 'ok' | 'rejected' | 'stale' | 'device';
@@ -178,6 +185,8 @@ export function readResults(operations: readonly Operation[], buffer: ArrayBuffe
     at = from + capacity;
     if (status !== 'ok') return { status, output: nothing, returnValue: detail };
     if (detail > capacity) return { status: 'device', output: nothing, returnValue: 0 };
-    return { status, output: bytes.slice(from, from + detail), returnValue: 0 };
+    const output = secretBytes(detail);
+    output.set(bytes.subarray(from, from + detail));
+    return { status, output, returnValue: 0 };
   });
 }
