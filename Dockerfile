@@ -3,7 +3,7 @@
 #
 #   docker build -t stathera .
 #   docker run --rm --read-only -v stathera:/var/lib/stathera stathera init
-#   docker run --rm --read-only -v stathera:/var/lib/stathera -p 127.0.0.1:8300:8300 \
+#   docker run --rm --read-only --ulimit core=0 -v stathera:/var/lib/stathera -p 127.0.0.1:8300:8300 \
 #     -e STATHERA_LISTEN=0.0.0.0:8300 -e STATHERA_ALLOW_CLEARTEXT=1 stathera
 #
 # Cleartext is for a port published on the host's loopback, as here. Elsewhere mount a certificate and set
@@ -44,5 +44,5 @@ VOLUME /var/lib/stathera
 EXPOSE 8300
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
   CMD ["node", "-e", "const { STATHERA_LISTEN: listen = ':8300', STATHERA_TLS_CERT_FILE: tls } = process.env; require(tls ? 'https' : 'http').get({ host: '127.0.0.1', port: listen.split(':').pop(), path: '/readyz', rejectUnauthorized: false }, (answer) => process.exit(answer.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
-ENTRYPOINT ["node", "dist/main.js"]
+ENTRYPOINT ["node", "--disable-sigusr1", "dist/main.js"]
 CMD ["serve"]

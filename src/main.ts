@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import type { Adapters } from './adapters.ts';
+import { keepMemory } from './cli/memory.ts';
 import { runCommandLine } from './cli/program.ts';
 import { systemClock } from './core/clock.ts';
 import { openPkcs11Hsm } from './hsm/pkcs11/adapter.ts';
@@ -15,6 +16,7 @@ const adapters: Adapters = {
   openStore: openSqliteStore,
 };
 
-// Whatever the service makes is its owner's alone.
+// Whatever the service makes is its owner's alone, and what it has in memory is its own.
 process.umask(0o077);
+keepMemory();
 process.exitCode = await runCommandLine(process.argv, process.env, adapters);

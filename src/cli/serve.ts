@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { readConfig } from '../config.ts';
 import { bootstrapTokenFile } from '../initialize.ts';
 import { startService } from '../service.ts';
+import { keepMemory } from './memory.ts';
 import type { Surroundings } from './surroundings.ts';
 
 export function addServeCommand(program: Command, { environment, adapters }: Surroundings): void {
@@ -16,6 +17,7 @@ export function addServeCommand(program: Command, { environment, adapters }: Sur
         { level: config.logLevel, base: { pid: process.pid } },
         pino.destination({ dest: 2, sync: false, minLength: 0 }),
       );
+      if (!keepMemory()) log.warn('core dumps of this process would hold its memory: turn them off');
       const service = await startService(config, adapters, log);
       console.log(`stathera listening on ${service.listener.url}`);
       console.log(firstCalls(service.listener.url, bootstrapTokenFile(config)));
