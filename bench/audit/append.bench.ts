@@ -2,11 +2,9 @@
 // Leaves out: HTTP, making the records' ids, the HSM's time for a MAC (one a group), changes and their database commits, other load.
 // Floors, in the same run, rounds taking turns: a WAL database committing 64 rows of the same bytes at a time
 // with FULL synchronisation; a file taking 64 records of the same bytes in one write and fdatasync.
-// Run: node bench/audit/append.bench.ts [directory, default the system's temporary one: use a real disk]
+// Run: node bench/audit/append.bench.ts [--directory DIR, default the system's temporary one: use a real disk]
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { AuditLog } from '../../src/audit/audit.ts';
@@ -16,10 +14,11 @@ import { systemClock } from '../../src/core/clock.ts';
 import { newId } from '../../src/core/ids.ts';
 import { migrate } from '../../src/store/migrations.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
+import { bench } from '../support/bench.ts';
+import { medianRound, rounds } from '../support/rounds.ts';
 
 const inFlight = 64;
 const roundMs = 1_500;
-const rounds = 4;
 const namespaceId = newId();
 const principal = { kind: 'token' as const, id: newId(), name: 'orders-service' };
 const target = { kind: 'key' as const, id: newId(), name: 'orders', version: 3 };
@@ -44,10 +43,6 @@ function entry(): AuditEntry {
 }
 
 const line = Buffer.from(`${JSON.stringify({ sequence: 1_000_000, ...entry() })}\n`);
-
-function write(text: string): void {
-  process.stdout.write(`${text}\n`);
-}
 
 interface Measured {
   readonly rate: number;
@@ -109,8 +104,8 @@ async function measureFile(file: string): Promise<number> {
   return rate;
 }
 
-const root = mkdtempSync(join(process.argv[2] ?? tmpdir(), 'stathera-bench-'));
-try {
+await bench('audit/append', async (bench) => {
+  const root = bench.directory();
   const store = openSqliteStore({ file: join(root, 'stathera.db') });
   await migrate(store.db, store.dialect, Date.now());
   const key = createSecretKey(randomBytes(32));
@@ -121,38 +116,25 @@ try {
     clock: systemClock,
     limits: { segmentBytes: 2 ** 40, stallMilliseconds: 60_000 },
   });
-  let best: Measured | undefined;
-  let [sqliteFloor, fileFloor] = [0, 0];
-  for (let round = 0; round < rounds; round += 1) {
+  const { fileFloor, ...append } = await medianRound(async () => {
+    bench.progress('append, SQLite, file');
     const measured = await measureLog(log);
-    if (!best || measured.rate > best.rate) best = measured;
-    sqliteFloor = Math.max(sqliteFloor, measureSqlite(join(root, 'floor.db')));
-    fileFloor = Math.max(fileFloor, await measureFile(join(root, 'floor.ndjson')));
-  }
+    const fileFloor = await measureFile(join(root, 'floor.ndjson'));
+    return { ...measured, floor: measureSqlite(join(root, 'floor.db')), fileFloor };
+  });
   const { appended, groups } = log.status();
   await log.close();
   await store.close();
-  if (!best) throw new Error('nothing was measured');
-  const { rate, mainMicros, p50Ms, p99Ms } = best;
-  const ofSqlite = rate / sqliteFloor;
-  const ofFile = rate / fileFloor;
-  write(`append: ${Math.round(rate)}/s, ${mainMicros.toFixed(1)} µs of the main thread a record`);
-  write(
-    `  latency p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms, ${(appended / groups).toFixed(0)} records a group`,
-  );
-  write(`sqlite, 64 rows a commit: ${Math.round(sqliteFloor)}/s, ratio ${ofSqlite.toFixed(2)}`);
-  write(`file, 64 records a fdatasync: ${Math.round(fileFloor)}/s, ratio ${ofFile.toFixed(2)}`);
-  const figures = {
-    recordBytes: line.length,
-    inFlight,
-    rate,
-    mainMicros,
-    p50Ms,
-    p99Ms,
-    sqliteFloor,
-    fileFloor,
-  };
-  write(JSON.stringify({ bench: 'audit/append', ...figures, ofSqlite, ofFile }));
-} finally {
-  rmSync(root, { recursive: true, force: true });
-}
+  const { rate } = append;
+  const rows = [
+    { what: `append, ${inFlight} in flight; floor: SQLite, ${inFlight} rows a commit`, ...append },
+    {
+      what: `the same; floor: a file, ${inFlight} a fdatasync`,
+      rate,
+      floor: fileFloor,
+      ratio: rate / fileFloor,
+    },
+  ];
+  const figures = [{ what: 'records a group', value: appended / groups, unit: 'records' }];
+  return { rows, figures, setting: { recordBytes: line.length, inFlight, rounds, roundMs } };
+});

@@ -17,6 +17,7 @@ import {
   targetOf,
 } from '../support/over-http.ts';
 import type { RateRow } from '../support/report.ts';
+import { medianRound, rounds } from '../support/rounds.ts';
 import { initialize, startService } from '../support/service.ts';
 import { costOf } from '../support/usage.ts';
 

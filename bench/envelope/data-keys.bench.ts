@@ -6,7 +6,8 @@
 // Floor: as in encrypt.bench.ts, with this exchange's bytes.
 // Run: node bench/envelope/data-keys.bench.ts [--directory DIR]
 import { bench } from '../support/bench.ts';
-import { compareOverHttp, roundMilliseconds, rounds } from '../support/over-http.ts';
+import { compareOverHttp, roundMilliseconds } from '../support/over-http.ts';
+import { rounds } from '../support/rounds.ts';
 import { initialize, startService } from '../support/service.ts';
 
 const dataKeyBytes = 32;

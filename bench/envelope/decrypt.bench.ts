@@ -7,7 +7,8 @@
 // Run: node bench/envelope/decrypt.bench.ts [--directory DIR]
 import { randomBytes } from 'node:crypto';
 import { bench } from '../support/bench.ts';
-import { compareOverHttp, roundMilliseconds, rounds } from '../support/over-http.ts';
+import { compareOverHttp, roundMilliseconds } from '../support/over-http.ts';
+import { rounds } from '../support/rounds.ts';
 import { initialize, startService } from '../support/service.ts';
 
 const plaintextBytes = 1024;

@@ -6,11 +6,11 @@ import { generate, type LoadResult, type Target } from '../load/generate.ts';
 import type { Bench } from './bench.ts';
 import type { FloorAnswer } from './http-floor-process.ts';
 import type { RateRow } from './report.ts';
+import { medianRound } from './rounds.ts';
 import type { BenchService } from './service.ts';
 import { costOf } from './usage.ts';
 
 export const roundMilliseconds = 1_200;
-export const rounds = 3;
 
 export interface Exchange {
   readonly path: string;
@@ -84,20 +84,6 @@ export async function compareOverHttp(
 
 export function plural(connections: number): string {
   return `${connections} ${connections === 1 ? 'connection' : 'connections'}`;
-}
-
-/** Measures in turns with the floor, so that what slows the machine down for a while slows both. */
-export async function medianRound<Round extends { readonly rate: number; readonly floor: number }>(
-  round: () => Promise<Round>,
-): Promise<Round & { readonly ratio: number }> {
-  const all: (Round & { readonly ratio: number })[] = [];
-  for (let count = 0; count < rounds; count += 1) {
-    const measured = await round();
-    all.push({ ...measured, ratio: measured.rate / measured.floor });
-  }
-  const median = all.toSorted((a, b) => a.ratio - b.ratio)[Math.floor(rounds / 2)];
-  if (median === undefined) throw new Error('no rounds');
-  return median;
 }
 
 /** Headers node:http sends by itself. */
