@@ -110,7 +110,8 @@ test('core dumps hold no memory', { timeout: 60_000 }, async ({ skip }) => {
   const pattern = await readFile('/proc/sys/kernel/core_pattern', 'utf8');
   skip(/^[|/@]/.test(pattern), 'the system sends core dumps elsewhere');
   const plainCwd = await directory(emptyDirectory());
-  const code = 'globalThis.kept = Buffer.from(process.env.KEPT + "!"); setInterval(() => {}, 1000); console.log("up")';
+  const code =
+    'globalThis.kept = Buffer.from(process.env.KEPT + "!"); setInterval(() => {}, 1000); console.log("up")';
   const plain = start('sh', [...dumping, '-e', code], { cwd: plainCwd, env: { ...env, KEPT: token } });
   await vi.waitFor(() => expect(plain.output()).toContain('up'), 20_000);
   const control = await dumped(plain.child, plainCwd);
