@@ -8,14 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import { bench } from '../support/bench.ts';
 import { startHsmFloor } from '../support/hsm-floor.ts';
-import {
-  generateCleanly,
-  medianRound,
-  plural,
-  requestBytes,
-  rounds,
-  targetOf,
-} from '../support/over-http.ts';
+import { generateCleanly, plural, requestBytes, targetOf } from '../support/over-http.ts';
 import type { RateRow } from '../support/report.ts';
 import { medianRound, rounds } from '../support/rounds.ts';
 import { initialize, startService } from '../support/service.ts';
