@@ -76,7 +76,7 @@ function run(
   operations: readonly Operation[],
   arm: () => void = () => undefined,
 ): ItemResult[] {
-  const session = openFastSession(module, slot, generation);
+  const session = openFastSession(module, slot, { generation, revoked: () => false });
   const buffer = new ArrayBuffer(
     operations.reduce((sum, one) => sum + operationBytes(one), batchOverheadBytes),
   );
@@ -176,5 +176,7 @@ test('a wrong known answer opens nothing', () => {
       return sealed;
     },
   );
-  expect(() => openFastSession(module, slot, generation)).toThrow('known-answer test failed: aes-256-gcm');
+  expect(() => openFastSession(module, slot, { generation, revoked: () => false })).toThrow(
+    'known-answer test failed: aes-256-gcm',
+  );
 });

@@ -11,7 +11,10 @@ const events: string[] = [];
 
 let token: TestToken;
 beforeAll(async () => {
-  token = await openTestToken({}, (_, event, fields) => events.push(JSON.stringify({ event, ...fields })));
+  token = await openTestToken({}, (_, event, fields) => events.push(JSON.stringify({ event, ...fields })), {
+    // Each loss here is the first of a steady device: test/faults/hsm/flapping.test.ts has the others.
+    steadyAfterMs: 0,
+  });
 });
 afterAll(() => token.close());
 

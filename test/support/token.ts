@@ -7,10 +7,15 @@ import { openPkcs11Hsm } from '../../src/hsm/pkcs11/adapter.ts';
 import { loadModule, readOnlySession, slotsWithLabel } from '../../src/hsm/pkcs11/cryptoki.ts';
 import { findRoot } from '../../src/hsm/pkcs11/login.ts';
 import { knownKeyTemplate } from '../../src/hsm/pkcs11/objects.ts';
-import { type HsmLog, type Pkcs11Settings, pkcs11Defaults } from '../../src/hsm/pkcs11/settings.ts';
+import {
+  type HsmLog,
+  type LinkLimits,
+  type Pkcs11Settings,
+  pkcs11Defaults,
+} from '../../src/hsm/pkcs11/settings.ts';
 import { provisionToken } from '../../src/hsm/pkcs11/token.ts';
 
-const softhsmModule = process.env['STATHERA_PKCS11_MODULE'] ?? '/usr/lib/softhsm/libsofthsm2.so';
+export const softhsmModule = process.env['STATHERA_PKCS11_MODULE'] ?? '/usr/lib/softhsm/libsofthsm2.so';
 
 /** A folder for one SoftHSM of its own, and settings that name it; nothing is made yet. */
 export function temporarySettings(): { folder: string; settings: Pkcs11Settings; remove(): void } {
@@ -45,12 +50,13 @@ export interface KnownKek {
 export async function openTestToken(
   change: Partial<Pkcs11Settings> = {},
   log: HsmLog = () => undefined,
+  limits: Partial<LinkLimits> = {},
 ): Promise<TestToken> {
   const { folder, settings: defaults, remove } = temporarySettings();
   const settings = { ...defaults, ...change };
   try {
     await provisionToken(settings);
-    const hsm = await openPkcs11Hsm(settings, { log });
+    const hsm = await openPkcs11Hsm(settings, { log, limits });
     return {
       hsm,
       folder,

@@ -8,6 +8,8 @@ import { type Hsm, HsmRejected } from '../hsm.ts';
 import { unavailable } from './bring-up.ts';
 import { createTokenKeys } from './keys.ts';
 import { KnownAnswerMismatch, processKnownAnswers } from './known-answers.ts';
+import { threadsRunning } from './lanes.ts';
+import { moduleTraits } from './modules.ts';
 import { nonceBytes, tagBytes } from './packing.ts';
 import {
   decryptDraft,
@@ -18,7 +20,13 @@ import {
   reencryptDraft,
   requireKind,
 } from './requests.ts';
-import { type HsmLog, moduleEnvironment, type Pkcs11Settings } from './settings.ts';
+import {
+  type HsmLog,
+  type LinkLimits,
+  linkDefaults,
+  moduleEnvironment,
+  type Pkcs11Settings,
+} from './settings.ts';
 import { createSubmissions } from './submissions.ts';
 import { openTokenLink, type TokenLink } from './token-link.ts';
 
@@ -31,17 +39,24 @@ let openInThisProcess = false;
  * Opens the token through a PKCS#11 module: loads, initializes, logs in with the one try a PIN file gets,
  * and proves by known answers the token and this process's own algorithms. One adapter a process.
  * @param deps.log told what happens; no secrets, no paths
+ * @param deps.limits other than `linkDefaults`, for tests
  * @throws ServiceError `hsm/unavailable` whose detail tells what to do
  */
-export async function openPkcs11Hsm(settings: Pkcs11Settings, deps: { log?: HsmLog } = {}): Promise<Hsm> {
-  if (openInThisProcess) throw new ServiceError('internal', 'This process has an HSM open already.');
+export async function openPkcs11Hsm(
+  settings: Pkcs11Settings,
+  deps: { log?: HsmLog; limits?: Partial<LinkLimits> } = {},
+): Promise<Hsm> {
+  if (openInThisProcess || threadsRunning())
+    throw new ServiceError('internal', 'This process has an HSM open already.');
   if (!isMainThread) throw new ServiceError('internal', 'The HSM is opened on the main thread.');
   openInThisProcess = true;
   try {
     await proveProcess();
     // A worker's process.env is a copy, and the module asks getenv: it must be set here.
     Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
-    return await open(settings, deps.log ?? (() => undefined));
+    const { renewAfterObjects = Number.POSITIVE_INFINITY } = moduleTraits(settings.module);
+    const limits = { ...linkDefaults, renewAfterObjects, ...deps.limits };
+    return await open(settings, deps.log ?? (() => undefined), limits);
   } catch (error) {
     openInThisProcess = false;
     throw error;
@@ -57,11 +72,25 @@ async function proveProcess(): Promise<void> {
   }
 }
 
-async function open(settings: Pkcs11Settings, log: HsmLog): Promise<Hsm> {
+async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): Promise<Hsm> {
   const keys = createTokenKeys(() => link, settings.handleLimit);
-  const link: TokenLink = await openTokenLink(settings, log, () => keys.clear());
-  const { submit, admit, queued, drain } = createSubmissions(() => link, keys.cache, settings.maxQueued);
+  const submissions = createSubmissions(() => link, keys.cache, settings.maxQueued);
+  const { submit, admit, queued, drain } = submissions;
+  const owner = { onDead: () => keys.clear(), onWorn: (objects: number) => void renew(objects) };
+  const link: TokenLink = await openTokenLink(settings, { log, limits, owner });
   let closed: Promise<void> | undefined;
+
+  /** The rare re-initialize of a module that leaks: what comes meanwhile waits, what is in hand is finished. */
+  async function renew(objects: number): Promise<void> {
+    const since = performance.now();
+    await submissions.pause();
+    const before = link.generation();
+    await link.renew();
+    submissions.resume();
+    if (link.state() !== 'ready' || link.generation() === before) return;
+    const pauseMs = Math.round(performance.now() - since);
+    log('info', 'hsm.renewed', { generation: link.generation(), objects, pauseMs });
+  }
 
   async function close(graceMs: number): Promise<void> {
     await drain(graceMs);

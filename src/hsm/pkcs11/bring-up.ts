@@ -9,8 +9,14 @@ const notWorking = 'The HSM does not work. Check the device and the log of its P
 /** What callers are told while the device is away, or `detail` where an operator can do something. */
 export function unavailable(
   detail = 'The HSM is not available. The service is reconnecting to it.',
+  retryAfterSeconds = 1,
 ): ServiceError {
-  return new ServiceError('hsm/unavailable', detail, { retryAfterSeconds: 1 });
+  return new ServiceError('hsm/unavailable', detail, { retryAfterSeconds });
+}
+
+/** What a caller is told whose operation, with nothing to refuse in it, failed on a device that works. */
+export function failedOnce(): ServiceError {
+  return unavailable('The HSM failed in this operation. Try it again.');
 }
 
 /**

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import type { FastControl, FastReply } from './fast-worker.ts';
+import type { FastControl, FastReply, FastSettings } from './fast-worker.ts';
 import {
   batchOverheadBytes,
   type ItemResult,
@@ -39,31 +39,36 @@ export interface FastLane {
   control(request: FastControl): Promise<FastReply>;
   /** Lets the process end although the thread is stuck in a call. */
   abandon(): void;
-  /** Milliseconds the oldest batch has been with the worker, 0 for none. */
+  /** Milliseconds the worker has been with the batch or message it is at, 0 for none. */
   oldestMs(): number;
 }
 
 /** Starts the fast lane's thread. @param onExit called when it ends, asked to or not */
-export function startFastLane(onExit: (asked: boolean) => void): FastLane {
-  const worker = new Worker(siblingModule(import.meta.url, 'fast-worker'), { execArgv: [] });
+export function startFastLane(settings: FastSettings, onExit: (asked: boolean) => void): FastLane {
+  const worker = new Worker(siblingModule(import.meta.url, 'fast-worker'), {
+    workerData: settings,
+    execArgv: [],
+  });
   const queue: QueuedOperation[] = [];
   let head = 0;
   const flying: FlyingBatch[] = [];
-  const controls: ((reply: FastReply) => void)[] = [];
+  const controls: { readonly since: number; readonly reply: (reply: FastReply) => void }[] = [];
   const spareBuffers: ArrayBuffer[] = [];
   let flushPlanned = false;
+  let lastAnswerAt = 0;
   let finishing = false;
   let ended = false;
 
   worker.on('message', (message: ArrayBuffer | FastReply) => {
+    lastAnswerAt = performance.now();
     if (message instanceof ArrayBuffer) land(message);
-    else controls.shift()?.(message);
+    else controls.shift()?.reply(message);
   });
   worker.on('error', () => undefined);
   worker.on('exit', () => {
     ended = true;
     for (const batch of flying.splice(0)) settleLost(batch);
-    for (const reply of controls.splice(0)) reply({ type: 'failed', returnValue: 0 });
+    for (const { reply } of controls.splice(0)) reply({ type: 'failed', returnValue: 0 });
     onExit(finishing);
   });
 
@@ -146,11 +151,14 @@ export function startFastLane(onExit: (asked: boolean) => void): FastLane {
       finishing ||= request.type === 'finish';
       if (ended) return Promise.resolve({ type: 'failed', returnValue: 0 });
       return new Promise((resolve) => {
-        controls.push(resolve);
+        controls.push({ since: performance.now(), reply: resolve });
         worker.postMessage(request, []);
       });
     },
     abandon: () => worker.unref(),
-    oldestMs: () => (flying[0] === undefined ? 0 : performance.now() - flying[0].since),
+    oldestMs() {
+      const oldest = Math.min(flying[0]?.since ?? Infinity, controls[0]?.since ?? Infinity);
+      return oldest === Infinity ? 0 : performance.now() - Math.max(oldest, lastAnswerAt);
+    },
   };
 }

@@ -1,9 +1,16 @@
 import pkcs11js from 'pkcs11js';
 import { wipe } from '../../core/bytes.ts';
-import { type Cryptoki, failureKind, type Handle, readOnlySession, returnValue } from './cryptoki.ts';
+import {
+  type Cryptoki,
+  type FailureKind,
+  failureKind,
+  type Handle,
+  readOnlySession,
+  returnValue,
+} from './cryptoki.ts';
 import { gcmAnswer, gcmCases, gcmMechanism } from './known-answers.ts';
 import { knownKeyTemplate } from './objects.ts';
-import { type BatchItem, readBatch } from './packing.ts';
+import { type BatchItem, mayRefuse, readBatch } from './packing.ts';
 
 /** The fast lane's use of the token: one disposable session, and a known key on another to probe with. */
 export interface FastSession {
@@ -19,13 +26,19 @@ const probeCase = gcmCases[1];
 /**
  * Opens the lane's sessions and proves them with a known answer.
  * @param generation of the initialized module; items of any other are refused as `stale`
+ * @param revoked true once nobody waits for this generation any more: its items are not even tried
  * @throws the module's error or KnownAnswerMismatch
  */
-export function openFastSession(cryptoki: Cryptoki, slot: Handle, generation: number): FastSession {
+export function openFastSession(
+  cryptoki: Cryptoki,
+  slot: Handle,
+  { generation, revoked }: { generation: number; revoked: () => boolean },
+): FastSession {
   const disposable = openDisposableSession(cryptoki, slot);
   return {
     run(batch) {
       for (const item of readBatch(batch)) {
+        if (revoked()) return;
         // Random bytes name no key, so no generation either.
         if (item.kind === 'random' || item.generation === generation) runItem(cryptoki, disposable, item);
         else item.settle('stale', 0);
@@ -89,38 +102,36 @@ function succeeds(work: () => unknown): boolean {
   }
 }
 
+/**
+ * A device that works may still fail once, so only what it refuses twice is refused. A third try is for a
+ * session that the first left with an active operation.
+ */
+const maxTries = 3;
+
 function runItem(cryptoki: Cryptoki, session: DisposableSession, item: BatchItem): void {
-  try {
-    item.settle('ok', perform(cryptoki, session.current(), item));
-  } catch (error) {
-    item.output.fill(0);
-    if (deservesAnotherSession(item, error)) runItemAgain(cryptoki, session, item);
-    else settleFailure(session, item, error);
+  let [refusals, replace] = [0, false];
+  for (let tries = 1; ; tries++) {
+    try {
+      if (replace) session.replace();
+      item.settle('ok', perform(cryptoki, session.current(), item));
+      return;
+    } catch (error) {
+      item.output.fill(0);
+      const kind = failureKind(error);
+      if (kind === 'unclear') refusals += 1;
+      if (kind === 'device' || kind === 'handle' || refusals === 2 || tries === maxTries) {
+        item.settle(judge(session, kind), returnValue(error) ?? 0);
+        return;
+      }
+      // Decryption fails for cause, and opening a session for each forgery would be dear.
+      replace = kind === 'session' || !mayRefuse(item.kind);
+    }
   }
 }
 
-/** Decryption fails for cause; encryption has none, so an unclear failure of it is tried again as well. */
-function deservesAnotherSession(item: BatchItem, error: unknown): boolean {
-  const kind = failureKind(error);
-  const opens = item.kind === 'decrypt' || item.kind === 'reencrypt';
-  return kind === 'session' || (kind === 'unclear' && !opens);
-}
-
-function runItemAgain(cryptoki: Cryptoki, session: DisposableSession, item: BatchItem): void {
-  try {
-    session.replace();
-    item.settle('ok', perform(cryptoki, session.current(), item));
-  } catch (error) {
-    item.output.fill(0);
-    settleFailure(session, item, error);
-  }
-}
-
-function settleFailure(session: DisposableSession, item: BatchItem, error: unknown): void {
-  const code = returnValue(error) ?? 0;
-  const kind = failureKind(error);
-  if (kind === 'device' || !session.deviceWorks()) item.settle('device', code);
-  else item.settle(kind === 'handle' ? 'stale' : 'rejected', code);
+function judge(session: DisposableSession, kind: FailureKind): 'device' | 'stale' | 'rejected' {
+  if (kind === 'device' || kind === 'session' || !session.deviceWorks()) return 'device';
+  return kind === 'handle' ? 'stale' : 'rejected';
 }
 
 /** Runs one item. @returns output bytes. @throws the module's error */

@@ -1,4 +1,5 @@
 import { HsmRejected, type KeyRef, type root } from '../hsm.ts';
+import { failedOnce } from './bring-up.ts';
 import { createHandleCache, type HandleCache, type HeldKey } from './handles.ts';
 import { blobBytes } from './objects.ts';
 import type { KeyHandle, SlowAnswer, SlowRequest, Wrapper } from './slow-protocol.ts';
@@ -92,7 +93,9 @@ export function createTokenKeys(link: () => Link, handleLimit: number): TokenKey
   return {
     cache,
     async generate(kind, under) {
-      return blobOf(await askWith([under], (wrapper) => ({ type: 'generate', kind, under: wrapper })));
+      const answer = await askWith([under], (wrapper) => ({ type: 'generate', kind, under: wrapper }));
+      if (answer.outcome === 'rejected') throw failedOnce();
+      return blobOf(answer);
     },
     async rewrap(key, to) {
       requireUnwrappable(key);

@@ -1,4 +1,5 @@
 import { type FastLane, startFastLane } from './fast-lane.ts';
+import { createRevocation, type Revocation, revoke } from './revocation.ts';
 import type { HsmLog, Pkcs11Settings } from './settings.ts';
 import { type SlowLane, startSlowLane } from './slow-lane.ts';
 import type { SlowSettings } from './slow-protocol.ts';
@@ -9,9 +10,9 @@ export interface Lanes {
   ensure(): { readonly fast: FastLane; readonly slow: SlowLane };
   fast(): FastLane | undefined;
   slow(): SlowLane | undefined;
-  /** Rejects everything queued and in flight on both. */
-  failAll(error: Error): void;
-  /** Milliseconds the oldest call has been with either thread, 0 for none. */
+  /** Rejects everything queued and in flight on both; the workers drop what they have of `generation`. */
+  failAll(generation: number, error: Error): void;
+  /** Milliseconds either thread has been with the call it is at, 0 for none. */
   oldestMs(): number;
   /**
    * Ends both, the fast one first: C_Finalize under a call of the other thread would bring the process down.
@@ -22,11 +23,21 @@ export interface Lanes {
   abandon(): void;
 }
 
+/** A call under way for longer is not waited for when the process ends. */
+const exitWaitsMs = 250;
+
+/** Threads of this process that use the module: one that is stuck outlives the lanes it belongs to. */
+const running = new Set<Promise<void>>();
+
+export function threadsRunning(): boolean {
+  return running.size > 0;
+}
+
 /** @param onUnasked told when a thread ended that was not asked to */
 export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: () => void): Lanes {
   let fast: FastLane | undefined;
   let slow: SlowLane | undefined;
-  const running = new Set<Promise<void>>();
+  const revocation = createRevocation();
 
   /** @param ended forgets the lane */
   function track(ended: () => void): (asked: boolean) => void {
@@ -40,16 +51,27 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
     };
   }
 
+  function oldestMs(): number {
+    return Math.max(fast?.oldestMs() ?? 0, slow?.oldestMs() ?? 0);
+  }
+
+  /** At its end Node waits for its threads, and one that is stuck in a call may be there for ever. */
+  function endByForce(): void {
+    if (oldestMs() > exitWaitsMs) process.kill(process.pid, 'SIGKILL');
+  }
+  process.on('exit', endByForce);
+
   return {
     ensure() {
       slow ??= startSlowLane(
-        slowSettings(settings),
+        slowSettings(settings, revocation),
         log,
         track(() => {
           slow = undefined;
         }),
       );
       fast ??= startFastLane(
+        { revocation },
         track(() => {
           fast = undefined;
         }),
@@ -58,16 +80,18 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
     },
     fast: () => fast,
     slow: () => slow,
-    failAll(error) {
+    failAll(generation, error) {
+      revoke(revocation, generation);
       fast?.failAll(error);
       slow?.failAll(error);
     },
-    oldestMs: () => Math.max(fast?.oldestMs() ?? 0, slow?.oldestMs() ?? 0),
+    oldestMs,
     async finish(settled) {
       await fast?.control({ type: 'finish' });
       await settled();
       await slow?.call({ type: 'finish' });
       await Promise.all(running);
+      process.off('exit', endByForce);
     },
     abandon() {
       fast?.abandon();
@@ -77,6 +101,9 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
 }
 
 /** Only what the slow lane needs crosses into its thread. */
-function slowSettings({ module, tokenLabel, pinFile, wrapMechanism }: Pkcs11Settings): SlowSettings {
-  return { module, tokenLabel, pinFile, wrapMechanism };
+function slowSettings(
+  { module, tokenLabel, pinFile, wrapMechanism }: Pkcs11Settings,
+  revocation: Revocation,
+): SlowSettings {
+  return { module, tokenLabel, pinFile, wrapMechanism, revocation };
 }

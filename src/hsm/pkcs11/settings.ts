@@ -24,6 +24,34 @@ export const pkcs11Defaults = {
   maxQueued: 8192,
 } as const satisfies Partial<Pkcs11Settings>;
 
+/** The link's times and counts; only tests compose others than `linkDefaults`. */
+export interface LinkLimits {
+  /** The pause before a device that failed is tried again: the first one, doubled each time up to the last. */
+  readonly firstRetryMs: number;
+  readonly lastRetryMs: number;
+  /** A device that stays ready for so long is steady again: the next loss starts with the first pause. */
+  readonly steadyAfterMs: number;
+  /** A call that takes longer means a hung device; its callers stop waiting. */
+  readonly hungAfterMs: number;
+  readonly watchEveryMs: number;
+  /** How long the first bring-up may take. */
+  readonly startWithinMs: number;
+  /** How long the threads have to end. */
+  readonly finishWithinMs: number;
+  /** Objects made after which the module is initialized anew. */
+  readonly renewAfterObjects: number;
+}
+
+export const linkDefaults = {
+  firstRetryMs: 250,
+  lastRetryMs: 5_000,
+  steadyAfterMs: 30_000,
+  hungAfterMs: 30_000,
+  watchEveryMs: 1_000,
+  startWithinMs: 30_000,
+  finishWithinMs: 5_000,
+} as const satisfies Partial<LinkLimits>;
+
 /** Notes what happened; fields never hold secrets, PIN file contents or paths. */
 export type HsmLog = (
   level: 'debug' | 'info' | 'warn' | 'error',

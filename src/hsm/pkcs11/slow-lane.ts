@@ -9,10 +9,11 @@ export interface SlowLane {
   failAll(error: Error): void;
   /** Lets the process end although the thread is stuck in a call. */
   abandon(): void;
-  /** Milliseconds the oldest call has been with the worker, 0 for none. */
+  /** Milliseconds the worker has been with the call it is at, 0 for none. */
   oldestMs(): number;
 }
 
+/** A call at the worker. Once failed, nobody waits any more, but the worker still has it. */
 interface Waiting {
   readonly since: number;
   resolve(answer: SlowAnswer): void;
@@ -31,6 +32,7 @@ export function startSlowLane(
   });
   const waiting = new Map<number, Waiting>();
   let lastId = 0;
+  let lastAnswerAt = 0;
   let finishing = false;
   let ended = false;
 
@@ -39,6 +41,7 @@ export function startSlowLane(
       log(message.level, message.event, message.fields);
       return;
     }
+    lastAnswerAt = performance.now();
     const call = waiting.get(message.id);
     waiting.delete(message.id);
     call?.resolve(message.answer);
@@ -47,13 +50,12 @@ export function startSlowLane(
   worker.on('exit', () => {
     ended = true;
     failAll(new Error('the slow lane ended'));
+    waiting.clear();
     onExit(finishing);
   });
 
   function failAll(error: Error): void {
-    const calls = [...waiting.values()];
-    waiting.clear();
-    for (const call of calls) call.reject(error);
+    for (const call of waiting.values()) call.reject(error);
   }
 
   return {
@@ -71,7 +73,8 @@ export function startSlowLane(
     abandon: () => worker.unref(),
     oldestMs() {
       const [oldest] = waiting.values();
-      return oldest === undefined ? 0 : performance.now() - oldest.since;
+      // A long queue that moves is not a hung device.
+      return oldest === undefined ? 0 : performance.now() - Math.max(oldest.since, lastAnswerAt);
     },
   };
 }

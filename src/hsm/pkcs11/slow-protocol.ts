@@ -1,4 +1,5 @@
 import type { KeyKind } from '../hsm.ts';
+import type { Revocation } from './revocation.ts';
 import type { Pkcs11Settings } from './settings.ts';
 
 /** A key in the token: valid within one generation. */
@@ -45,7 +46,9 @@ export type SlowAnswer =
   /** The token cannot be opened as it is; `detail` is public and tells what to do. */
   | { readonly outcome: 'refused'; readonly detail: string };
 
-export type SlowSettings = Pick<Pkcs11Settings, 'module' | 'tokenLabel' | 'pinFile' | 'wrapMechanism'>;
+export type SlowSettings = Pick<Pkcs11Settings, 'module' | 'tokenLabel' | 'pinFile' | 'wrapMechanism'> & {
+  readonly revocation: Revocation;
+};
 
 export type SlowMessage =
   | { readonly type: 'answer'; readonly id: number; readonly answer: SlowAnswer }

@@ -1,3 +1,4 @@
+import type { KeyKind } from '../hsm.ts';
 import { type Cryptoki, failureKind, type Handle, readOnlySession, returnValue } from './cryptoki.ts';
 import { tokenKnownAnswers } from './known-answers.ts';
 import { findRoot, findSlot, logIn } from './login.ts';
@@ -12,6 +13,7 @@ type RequestOf<Type extends KeyRequest['type']> = Extract<KeyRequest, { type: Ty
 /** The slow lane's use of one initialized, logged-in token. */
 export interface SlowSession {
   readonly token: TokenDescription;
+  readonly generation: number;
   /** Never throws: every failure is an answer. */
   answer(request: KeyRequest): SlowAnswer;
 }
@@ -44,6 +46,7 @@ export function openSlowSession(
   tokenKnownAnswers(cryptoki, session, wrapMechanism);
   const { root, rootId } = findRoot(cryptoki, session);
   const wrapping = createWrapping(cryptoki, session, { root, wrapMechanism });
+  wrapping.probeRoot();
   const token = { cryptoki, session, root, generation, wrapping };
   return {
     token: {
@@ -52,7 +55,12 @@ export function openSlowSession(
       manufacturer: info.manufacturerID.trimEnd(),
       model: info.model.trimEnd(),
     },
-    answer: (request) => answer(token, request),
+    generation,
+    answer(request) {
+      const first = answer(token, request);
+      // A device that works may still have failed once: only what it refuses twice is a forgery.
+      return first.outcome === 'rejected' ? answer(token, request) : first;
+    },
   };
 }
 
@@ -102,10 +110,19 @@ function resolve(token: Token, wrapper: Wrapper): Handle {
   return Buffer.from(wrapper.handle);
 }
 
-/** Wraps a key that exists for this only, and destroys it. */
-function wrapTransit(token: Token, key: Handle, { by, under }: { by: Handle; under: Wrapper }): SlowAnswer {
+/** Wraps a key that exists for this only, and destroys it. The blob may be all there is: it is tried first. */
+function wrapTransit(
+  token: Token,
+  key: Handle,
+  { by, under, kind }: { by: Handle; under: Wrapper; kind: KeyKind },
+): SlowAnswer {
+  const { wrapping } = token;
   try {
-    const blob = step(under, () => token.wrapping.wrap(by, key));
+    const blob = step(under, () => {
+      const wrapped = wrapping.wrap(by, key);
+      wrapping.destroy(wrapping.unwrap(by, wrapped, transitTemplate(kind)));
+      return wrapped;
+    });
     return { outcome: 'blob', blob: new Uint8Array(blob) };
   } finally {
     token.wrapping.destroy(key);
@@ -117,7 +134,7 @@ function generate(token: Token, { kind, under }: RequestOf<'generate'>): SlowAns
   const by = resolve(token, under);
   const mechanism = { mechanism: generateMechanism(kind) };
   const key = step(undefined, () => cryptoki.C_GenerateKey(session, mechanism, generateTemplate(kind)));
-  return wrapTransit(token, key, { by, under });
+  return wrapTransit(token, key, { by, under, kind });
 }
 
 function unwrap(token: Token, { kind, blob, under }: RequestOf<'unwrap'>): SlowAnswer {
@@ -129,7 +146,7 @@ function unwrap(token: Token, { kind, blob, under }: RequestOf<'unwrap'>): SlowA
 function rewrap(token: Token, { kind, blob, under, to }: RequestOf<'rewrap'>): SlowAnswer {
   const [old, by] = [resolve(token, under), resolve(token, to)];
   const key = step(under, () => token.wrapping.unwrap(old, blob, transitTemplate(kind)));
-  return wrapTransit(token, key, { by, under: to });
+  return wrapTransit(token, key, { by, under: to, kind });
 }
 
 function destroy(token: Token, { keys }: RequestOf<'destroy'>): void {

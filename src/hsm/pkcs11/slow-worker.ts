@@ -11,6 +11,7 @@ import {
   requireUntriedPin,
   TokenRefusal,
 } from './login.ts';
+import { isRevoked } from './revocation.ts';
 import type { SlowAnswer, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
 import { openSlowSession, type SlowSession } from './slow-session.ts';
 
@@ -71,7 +72,9 @@ function answer(request: SlowRequest): SlowAnswer {
     finalize();
     return { outcome: 'done' };
   }
-  return session?.answer(request) ?? { outcome: 'device', returnValue: 0 };
+  if (session === undefined || isRevoked(settings.revocation, session.generation))
+    return { outcome: 'device', returnValue: 0 };
+  return session.answer(request);
 }
 
 port.on('message', ({ id, request }: { id: number; request: SlowRequest }) => {

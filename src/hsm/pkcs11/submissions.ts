@@ -1,10 +1,10 @@
 import { wipe } from '../../core/bytes.ts';
 import { ServiceError } from '../../core/errors.ts';
 import { HsmRejected, type KeyRef } from '../hsm.ts';
-import { unavailable } from './bring-up.ts';
+import { failedOnce, unavailable } from './bring-up.ts';
 import type { QueuedOperation } from './fast-lane.ts';
 import type { HandleCache, HeldKey } from './handles.ts';
-import { type ItemResult, noHandle } from './packing.ts';
+import { type ItemResult, mayRefuse, noHandle } from './packing.ts';
 import type { Draft } from './requests.ts';
 import type { TokenLink } from './token-link.ts';
 
@@ -18,23 +18,33 @@ export interface Submissions {
   /** Runs other work within the same bounds. */
   admit<Result>(work: () => Promise<Result>): Promise<Result>;
   queued(): number;
+  /**
+   * Holds back what comes from now on, within the same bounds, until `resume`; resolves when nothing else
+   * is in hand.
+   */
+  pause(): Promise<void>;
+  /** Lets go what was held back: to the device, or to its refusal when that is away. */
+  resume(): void;
   /** Refuses everything from now on; resolves when nothing is in hand or `ms` have passed. */
   drain(ms: number): Promise<void>;
 }
 
 export function createSubmissions(
-  link: () => Pick<TokenLink, 'enqueue' | 'lost' | 'state'>,
+  link: () => Pick<TokenLink, 'enqueue' | 'lost' | 'state' | 'unavailable'>,
   cache: HandleCache,
   maxQueued: number,
 ): Submissions {
   let queued = 0;
   let queuedBytes = 0;
   let closing = false;
-  let drained: (() => void) | undefined;
+  /** What is held back, while something is. */
+  let held: (() => void)[] | undefined;
+  /** Looks, whenever an operation ended, whether what is waited for has come. */
+  const watches = new Set<() => void>();
 
   function refusal(bytes: number): ServiceError | undefined {
     if (closing) return unavailable('The HSM connection is closed.');
-    if (link().state() !== 'ready') return unavailable();
+    if (link().state() !== 'ready') return link().unavailable();
     if (queued < maxQueued && queuedBytes + bytes <= maxQueuedBytes) return undefined;
     return new ServiceError('service/overloaded', 'Too many HSM operations are waiting.', {
       retryAfterSeconds: 1,
@@ -49,11 +59,31 @@ export function createSubmissions(
   function leave(bytes: number): void {
     queued -= 1;
     queuedBytes -= bytes;
-    if (queued === 0) drained?.();
+    for (const look of watches) look();
+  }
+
+  function when(condition: () => boolean): Promise<void> {
+    if (condition()) return Promise.resolve();
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (condition() && watches.delete(look)) resolve();
+      };
+      watches.add(look);
+    });
+  }
+
+  /** Starts now, or when nothing is held back any more. */
+  function begin(work: () => void): void {
+    if (held === undefined) work();
+    else held.push(work);
   }
 
   function start(operation: Submission): void {
     const { keys } = operation;
+    if (link().state() !== 'ready') {
+      operation.onFailure(link().unavailable());
+      return;
+    }
     for (const key of keys) {
       const held = cache.tryHold(key);
       if (held === undefined) break;
@@ -126,7 +156,7 @@ export function createSubmissions(
             }
             finish(operation);
             if (result.status === 'ok') resolve(result.output);
-            else if (result.status === 'rejected') reject(new HsmRejected());
+            else if (result.status === 'rejected') reject(rejection(operation));
             else reject(link().lost(result.returnValue));
           },
           onFailure(error: Error) {
@@ -134,7 +164,7 @@ export function createSubmissions(
             reject(isTold(error) ? error : unavailable());
           },
         };
-        start(operation);
+        begin(() => start(operation));
       });
     },
     async admit(work) {
@@ -142,6 +172,7 @@ export function createSubmissions(
       if (refused !== undefined) throw refused;
       enter(0);
       try {
+        if (held !== undefined) await new Promise<void>(begin);
         return await work();
       } catch (error) {
         throw isTold(error) ? error : unavailable();
@@ -150,16 +181,23 @@ export function createSubmissions(
       }
     },
     queued: () => queued,
-    drain(ms) {
+    pause() {
+      held ??= [];
+      return when(() => queued === held?.length);
+    },
+    resume() {
+      const waiting = held ?? [];
+      held = undefined;
+      for (const work of waiting) work();
+    },
+    async drain(ms) {
       closing = true;
-      if (queued === 0) return Promise.resolve();
-      return new Promise((resolve) => {
-        const timer = setTimeout(resolve, ms);
-        drained = () => {
-          clearTimeout(timer);
-          resolve();
-        };
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise((resolve) => {
+        timer = setTimeout(resolve, ms);
       });
+      await Promise.race([when(() => queued === 0), late]);
+      clearTimeout(timer);
     },
   };
 }
@@ -168,6 +206,11 @@ interface Submission extends QueuedOperation {
   readonly keys: readonly KeyRef[];
   readonly held: HeldKey[];
   attempts: number;
+}
+
+/** A working device refused the input: a forgery, or one failure that is not the caller's. */
+function rejection({ kind }: Submission): Error {
+  return mayRefuse(kind) ? new HsmRejected() : failedOnce();
 }
 
 /** Errors callers are told as they are; of any other they learn only that the HSM is not available. */

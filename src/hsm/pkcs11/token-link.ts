@@ -2,7 +2,7 @@ import { ServiceError } from '../../core/errors.ts';
 import { bringUp, unavailable } from './bring-up.ts';
 import type { QueuedOperation } from './fast-lane.ts';
 import { createLanes, type Lanes } from './lanes.ts';
-import type { HsmLog, Pkcs11Settings } from './settings.ts';
+import type { HsmLog, LinkLimits, Pkcs11Settings } from './settings.ts';
 import type { SlowAnswer, SlowRequest, TokenDescription } from './slow-protocol.ts';
 
 /**
@@ -13,71 +13,91 @@ export interface TokenLink {
   readonly token: TokenDescription;
   state(): 'ready' | 'unavailable' | 'closed';
   generation(): number;
+  /** What callers are told while the device is away. */
+  unavailable(): ServiceError;
   /** Gives an operation to the fast lane, or fails it when the device is away. */
   enqueue(operation: QueuedOperation): void;
   /** Asks the slow lane. @throws ServiceError hsm/unavailable */
   ask(request: SlowRequest): Promise<SlowAnswer>;
   /** Reports that the device failed (its return value, 0 for none). @returns what its victims are told */
   lost(returnValue: number): ServiceError;
+  /**
+   * Initializes the module anew, on purpose; nothing may be in hand. Never rejects: should it fail, the
+   * device is lost like any other.
+   */
+  renew(): Promise<void>;
   /** Ends both threads; bounded. Nothing may be in hand any more. */
   close(): Promise<void>;
 }
 
-const firstRetryMs = 250;
-const lastRetryMs = 5_000;
-/** A call that takes longer means a hung device; its callers stop waiting. */
-const hungAfterMs = 30_000;
-const watchEveryMs = 1_000;
-const finishWithinMs = 5_000;
+/** Who keeps the handles, and is told what becomes of them. */
+interface LinkOwner {
+  /** The handles of the generation are dead. */
+  onDead(): void;
+  /** So many objects were made that the module should be initialized anew: see `TokenLink.renew`. */
+  onWorn(objects: number): void;
+}
 
 /** What the link remembers between its parts. */
 interface Life {
   readonly settings: Pkcs11Settings;
+  readonly limits: LinkLimits;
   readonly log: HsmLog;
-  readonly onLost: () => void;
+  readonly owner: LinkOwner;
   readonly lanes: Lanes;
   state: 'starting' | 'ready' | 'unavailable' | 'closed';
   generation: number;
+  /** Made in this generation; counted no more once the owner was told. */
+  objects: number;
   rootId: string;
+  readySince: number;
+  /** The pause before the next try; 0 for none. */
+  delayMs: number;
+  /** When the next try begins, or the one under way began. */
+  tryAt: number;
   /** Ends the pause between two tries. */
   wake: () => void;
+  /** The last bring-up but the first: each waits for the one before. */
   recovery: Promise<void>;
 }
 
 /**
  * Starts both threads and brings the token up.
- * @param onLost the handles of the generation are dead
  * @throws ServiceError hsm/unavailable that tells what to do
  */
 export async function openTokenLink(
   settings: Pkcs11Settings,
-  log: HsmLog,
-  onLost: () => void,
+  { log, limits, owner }: { log: HsmLog; limits: LinkLimits; owner: LinkOwner },
 ): Promise<TokenLink> {
   const life: Life = {
     settings,
+    limits,
     log,
-    onLost,
+    owner,
     lanes: createLanes(settings, log, () => lose(life, 0)),
     state: 'starting',
     generation: 0,
+    objects: 0,
     rootId: '',
+    readySince: 0,
+    delayMs: 0,
+    tryAt: 0,
     wake: () => undefined,
     recovery: Promise.resolve(),
   };
   const watch = setInterval(() => {
-    if (life.lanes.oldestMs() > hungAfterMs) lose(life, 0);
-  }, watchEveryMs);
+    if (life.lanes.oldestMs() > limits.hungAfterMs) lose(life, 0);
+  }, limits.watchEveryMs);
   watch.unref();
   async function close(): Promise<void> {
     clearInterval(watch);
     await end(life);
   }
   try {
-    const token = await nextGeneration(life);
+    const token = await within(limits.startWithinMs, nextGeneration(life));
+    if (token === late) throw unavailable('The HSM does not answer. Check the device.');
     life.rootId = token.rootId;
-    life.state = 'ready';
-    log('info', 'hsm.ready', { generation: life.generation });
+    serve(life);
     return linkOf(life, token, close);
   } catch (error) {
     await close();
@@ -90,58 +110,114 @@ function linkOf(life: Life, token: TokenDescription, close: () => Promise<void>)
     token,
     state: () => (life.state === 'starting' ? 'unavailable' : life.state),
     generation: () => life.generation,
+    unavailable: () => away(life),
     enqueue(operation) {
       const fast = life.state === 'ready' ? life.lanes.fast() : undefined;
-      if (fast === undefined) operation.onFailure(unavailable());
+      if (fast === undefined) operation.onFailure(away(life));
       else fast.enqueue(operation);
     },
     async ask(request) {
       const slow = life.state === 'ready' ? life.lanes.slow() : undefined;
-      if (slow === undefined) throw unavailable();
-      return slow.call(request).catch((error: unknown) => {
-        throw error instanceof ServiceError ? error : unavailable();
+      if (slow === undefined) throw away(life);
+      const answer = await slow.call(request).catch((error: unknown) => {
+        throw error instanceof ServiceError ? error : away(life);
       });
+      countObjects(life, answer);
+      return answer;
     },
     lost: (returnValue) => lose(life, returnValue),
+    renew() {
+      if (life.state !== 'ready') return Promise.resolve();
+      life.owner.onDead();
+      life.recovery = renew(life);
+      return life.recovery;
+    },
     close,
   };
 }
 
+/** Objects a request makes at most, with those of what proves its answer. */
+const objectsMade: Partial<Record<SlowAnswer['outcome'], number>> = {
+  handle: 1,
+  blob: 2,
+  done: 1,
+  rejected: 4,
+};
+
+function countObjects(life: Life, answer: SlowAnswer): void {
+  life.objects += objectsMade[answer.outcome] ?? 0;
+  if (life.objects < life.limits.renewAfterObjects || life.state !== 'ready') return;
+  const { objects } = life;
+  life.objects = Number.NEGATIVE_INFINITY;
+  life.owner.onWorn(objects);
+}
+
 function nextGeneration(life: Life): Promise<TokenDescription> {
   life.generation += 1;
+  life.objects = 0;
   const { generation, settings, log } = life;
   return bringUp(life.lanes.ensure(), { module: settings.module, generation }, log);
 }
 
+function serve(life: Life): void {
+  life.state = 'ready';
+  life.readySince = performance.now();
+  life.log('info', 'hsm.ready', { generation: life.generation });
+}
+
+/** What callers are told: to come back for the next try, or after as long again as this one has taken. */
+function away(life: Life): ServiceError {
+  const ms = Math.min(Math.abs(life.tryAt - performance.now()), life.limits.lastRetryMs);
+  return unavailable(undefined, Math.max(1, Math.ceil(ms / 1_000)));
+}
+
 function lose(life: Life, returnValue: number): ServiceError {
-  const error = unavailable();
-  if (life.state !== 'ready') return error;
+  if (life.state !== 'ready') return away(life);
   life.state = 'unavailable';
   life.log('error', 'hsm.unavailable', { returnValue, generation: life.generation });
-  life.onLost();
-  life.lanes.failAll(error);
-  life.recovery = recover(life);
+  // One that comes and goes is not initialized again at once each time: its pauses go on growing.
+  if (performance.now() - life.readySince >= life.limits.steadyAfterMs) life.delayMs = 0;
+  life.tryAt = performance.now() + life.delayMs;
+  const error = away(life);
+  life.owner.onDead();
+  life.lanes.failAll(life.generation, error);
+  life.recovery = recover(life, life.recovery);
   return error;
 }
 
-async function recover(life: Life): Promise<void> {
-  for (
-    let delayMs = firstRetryMs;
-    life.state === 'unavailable';
-    delayMs = Math.min(2 * delayMs, lastRetryMs)
-  ) {
+/** The breaker: open in the pause, half open during the try, which decides by known answers. */
+async function recover(life: Life, before: Promise<void>): Promise<void> {
+  await before;
+  while (isUnavailable(life)) {
+    await pause(life, life.tryAt - performance.now());
+    if (!isUnavailable(life)) return;
+    const { firstRetryMs, lastRetryMs } = life.limits;
+    life.delayMs = Math.min(Math.max(2 * life.delayMs, firstRetryMs), lastRetryMs);
     try {
-      const token = await nextGeneration(life);
-      if (token.rootId !== life.rootId) throw unavailable('The token holds another root key than before.');
-      if (isUnavailable(life)) life.state = 'ready';
-      life.log('info', 'hsm.ready', { generation: life.generation });
-      return;
+      await nextGenerationOfTheRoot(life);
+      if (isUnavailable(life)) serve(life);
     } catch (error) {
+      life.tryAt = performance.now() + life.delayMs;
       const detail = error instanceof ServiceError ? error.detail : 'a lane ended';
-      life.log('warn', 'hsm.reconnect-failed', { detail, nextTryMs: delayMs });
+      life.log('warn', 'hsm.reconnect-failed', { detail, nextTryMs: life.delayMs });
     }
-    if (isUnavailable(life)) await pause(life, delayMs);
   }
+}
+
+/** Never rejects: a device that does not come back is a lost one. */
+async function renew(life: Life): Promise<void> {
+  try {
+    await nextGenerationOfTheRoot(life);
+  } catch (error) {
+    const detail = error instanceof ServiceError ? error.detail : 'a lane ended';
+    life.log('warn', 'hsm.renew-failed', { detail });
+    lose(life, 0);
+  }
+}
+
+async function nextGenerationOfTheRoot(life: Life): Promise<void> {
+  const { rootId } = await nextGeneration(life);
+  if (rootId !== life.rootId) throw unavailable('The token holds another root key than before.');
 }
 
 /** Asked anew after each wait: `close` may have come meanwhile. */
@@ -150,6 +226,7 @@ function isUnavailable(life: Life): boolean {
 }
 
 function pause(life: Life, ms: number): Promise<void> {
+  if (ms <= 0) return Promise.resolve();
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
     life.wake = () => {
@@ -163,29 +240,25 @@ async function end(life: Life): Promise<void> {
   life.state = 'closed';
   life.lanes.fast()?.failAll(unavailable('The HSM connection is closed.'));
   life.wake();
-  if (
-    await within(
-      finishWithinMs,
-      life.lanes.finish(() => life.recovery),
-    )
-  )
-    return;
+  const finished = life.lanes
+    .finish(() => life.recovery)
+    .then(
+      () => true,
+      () => false,
+    );
+  if ((await within(life.limits.finishWithinMs, finished)) === true) return;
   life.log('error', 'hsm.close-timeout', {});
   life.lanes.abandon();
 }
 
-/** True when `work` succeeded in time. */
-async function within(ms: number, work: Promise<void>): Promise<boolean> {
-  const late = Promise.withResolvers<boolean>();
-  const timer = setTimeout(() => late.resolve(false), ms);
-  const done = async (): Promise<boolean> => {
-    await work;
-    return true;
-  };
+const late = Symbol('late');
+
+/** What `work` gives, or `late` after `ms`. */
+async function within<Result>(ms: number, work: Promise<Result>): Promise<Result | typeof late> {
+  const timeout = Promise.withResolvers<typeof late>();
+  const timer = setTimeout(() => timeout.resolve(late), ms);
   try {
-    return await Promise.race([done(), late.promise]);
-  } catch {
-    return false;
+    return await Promise.race([work, timeout.promise]);
   } finally {
     clearTimeout(timer);
   }

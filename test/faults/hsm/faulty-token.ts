@@ -1,0 +1,35 @@
+import type { LinkLimits, Pkcs11Settings } from '../../../src/hsm/pkcs11/settings.ts';
+import { openTestToken, type TestToken } from '../../support/token.ts';
+import { buildFaultyModule, type FaultyModule } from './faulty-module.ts';
+
+export interface FaultyToken extends TestToken {
+  readonly faults: FaultyModule;
+  /** What the adapter logged, as `event` or `event:detail`. */
+  readonly events: string[];
+}
+
+/** A token behind a module with faults to order. @returns undefined without a C compiler */
+export async function openFaultyToken(
+  limits: Partial<LinkLimits> = {},
+  change: Partial<Pkcs11Settings> = {},
+): Promise<FaultyToken | undefined> {
+  const faults = buildFaultyModule();
+  if (faults === undefined) return undefined;
+  Object.assign(process.env, faults.environment);
+  const events: string[] = [];
+  const token = await openTestToken(
+    { module: faults.module, ...change },
+    (_, event, { detail }) => events.push(detail === undefined ? event : `${event}:${String(detail)}`),
+    limits,
+  );
+  return {
+    ...token,
+    faults,
+    events,
+    async close() {
+      faults.clear();
+      await token.close();
+      faults.remove();
+    },
+  };
+}
