@@ -2,15 +2,20 @@ import { readdirSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Metrics } from '../core/metrics.ts';
 
+const delayResolutionMs = 10;
+
 /** Measures this process, when the metrics are read. */
 export function measureProcess(metrics: Metrics): void {
   const gauge = (name: string, help: string) => metrics.gauge({ name, help }).with({});
-  const delay = monitorEventLoopDelay({ resolution: 10 });
+  const delay = monitorEventLoopDelay({ resolution: delayResolutionMs });
   delay.enable();
-  const delayP99 = gauge(
-    'stathera_event_loop_delay_p99_seconds',
-    'Since the last reading: late timers, 99th percentile.',
-  );
+  const delays = ([50, 99] as const).map((percentile) => ({
+    percentile,
+    series: gauge(
+      `stathera_event_loop_delay_p${percentile}_seconds`,
+      `Since the last reading: how late timers were, ${percentile}th percentile.`,
+    ),
+  }));
   const resident = gauge('process_resident_memory_bytes', 'Resident memory.');
   const heap = gauge('nodejs_heap_size_used_bytes', 'Heap in use.');
   const external = gauge('nodejs_external_memory_bytes', 'Memory of buffers outside the heap.');
@@ -21,7 +26,11 @@ export function measureProcess(metrics: Metrics): void {
   const files = openFiles() === undefined ? undefined : gauge('process_open_fds', 'Open file descriptors.');
 
   metrics.onCollect(() => {
-    delayP99.set(delay.count === 0 ? 0 : delay.percentile(99) / 1e9);
+    for (const { percentile, series } of delays) {
+      // What is recorded is the time between two timers: their interval and how late the second was.
+      const lateMs = delay.count === 0 ? 0 : delay.percentile(percentile) / 1e6 - delayResolutionMs;
+      series.set(Math.max(0, lateMs) / 1000);
+    }
     delay.reset();
     const memory = process.memoryUsage();
     resident.set(memory.rss);

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { raw, startDemo } from './demo.ts';
@@ -90,6 +91,28 @@ test('measures the process', async () => {
   expect(value('process_resident_memory_bytes')).toBeGreaterThan(2 ** 24);
   expect(value('nodejs_heap_size_used_bytes')).toBeGreaterThan(2 ** 20);
   expect(Math.abs(value('process_start_time_seconds') - Date.now() / 1000)).toBeLessThan(3600);
-  expect(value('stathera_event_loop_delay_p99_seconds')).toBeLessThan(10);
   if (process.platform === 'linux') expect(value('process_open_fds')).toBeGreaterThan(3);
+});
+
+/** Guarantees that timers count as late by how late they were: not at all while nothing is done, by what held the loop. */
+test('measures how late timers are', async () => {
+  const { metrics } = await startDemo();
+  const delay = (percentile: number) =>
+    Number(
+      new RegExp(`^stathera_event_loop_delay_p${percentile}_seconds (\\S+)$`, 'm').exec(metrics.text())?.[1],
+    );
+  // Each reading begins anew; the timers behind it are 10 ms apart.
+  const readAfter = async (percentile: number, work: () => void) => {
+    metrics.text();
+    await setTimeout(100);
+    work();
+    await setTimeout(100);
+    return delay(percentile);
+  };
+  await vi.waitFor(async () => expect(await readAfter(50, () => undefined)).toBeLessThan(0.01), 10_000);
+  const held = await readAfter(99, () => {
+    const until = performance.now() + 200;
+    while (performance.now() < until);
+  });
+  expect(held).toBeGreaterThan(0.1);
 });
