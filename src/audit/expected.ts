@@ -2,6 +2,9 @@ import type { AuditHead } from './audit.ts';
 
 /** Heads exported earlier, held against the chain as it passes by. */
 export interface ExpectedHeads {
+  /** True when a head of this record was exported and not met yet. */
+  awaits(writer: string, sequence: number): boolean;
+  /** @param sequence of a record that a commit line covers: heads are exported only of those */
   see(writer: string, sequence: number, head: Uint8Array): void;
   /** What is wrong with those that were not met. */
   unmet(): { writer: string; what: string }[];
@@ -17,8 +20,8 @@ export function createExpectedHeads(expected: readonly AuditHead[]): ExpectedHea
     open.set(at, [...(open.get(at) ?? []), { head, seen: false }]);
   }
   return {
+    awaits: (writer, sequence) => open.size > 0 && open.has(key(writer, sequence)),
     see(writer, sequence, head) {
-      if (open.size === 0) return;
       const at = key(writer, sequence);
       const waiting = open.get(at);
       if (!waiting) return;

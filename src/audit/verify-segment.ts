@@ -41,13 +41,22 @@ export interface SegmentResult {
 /** Checks one segment from its first byte to its last, in bounded memory. */
 export async function checkSegment(check: SegmentCheck): Promise<SegmentResult> {
   const { path, row, expected } = check;
+  const { writer } = row;
   const macs = createMacCheck(check);
+  /** Of the group that has no commit line yet: without one, recovery cuts it off. */
+  let awaited: { sequence: number; head: Buffer }[] = [];
   const walk = walkSegment({
-    writer: row.writer,
+    writer,
     number: row.number,
     start: check.start,
-    onRecord: (record, head) => expected.see(row.writer, record.sequence, head),
-    onCommit: macs.add,
+    onRecord({ sequence }, head) {
+      if (expected.awaits(writer, sequence)) awaited.push({ sequence, head });
+    },
+    onCommit(commit) {
+      for (const { sequence, head } of awaited) expected.see(writer, sequence, head);
+      awaited = [];
+      macs.add(commit);
+    },
   });
   let bytes = 0;
   let problem: AuditProblem | undefined;

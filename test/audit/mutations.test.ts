@@ -2,7 +2,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { scratchDirectory } from './support.ts';
+import { appendMany, place, scratchDirectory } from './support.ts';
 import { joined, lines, written } from './written.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
@@ -117,4 +117,40 @@ test(`${mutations} random mutations`, { timeout: nightly ? 3_600_000 : 120_000 }
   expect(missed).toEqual([]);
   expect(tried).toBe(mutations);
   expect(Object.keys(found).length).toBe(Object.keys(attacks).length);
+});
+
+/**
+ * Guarantees of a log that is being written, in which nothing says where it ends, that a cut anywhere before the last
+ * exported head is found by that head; and that one after it is no damage to what was exported.
+ */
+test('a running log cut anywhere', { timeout: nightly ? 600_000 : 60_000 }, async () => {
+  const here = await place();
+  const log = await here.open();
+  for (let group = 0; group < 6; group += 1) await appendMany(log, (group % 3) + 1);
+  const head = log.head();
+  const file = join(here.audit, 'w1-00000001.ndjson');
+  const exported = readFileSync(file).length;
+  await appendMany(log, 2);
+  const running = await place(here.snapshot());
+  const bytes = readFileSync(file);
+  const lineEnds = lines(bytes).reduce<number[]>(
+    (ends, line) => [...ends, (ends.at(-1) ?? 0) + line.length],
+    [0],
+  );
+  const everywhere = Array.from({ length: bytes.length + 1 }, (_, cut) => cut);
+  const near = lineEnds
+    .flatMap((end) => [end - 1, end, end + 1])
+    .filter((cut) => cut >= 0 && cut <= bytes.length);
+  const cuts = nightly ? everywhere : [...near, ...fc.sample(fc.integer({ min: 0, max: bytes.length }), 200)];
+  const misjudged: number[] = [];
+  let silent = 0;
+  for (const cut of cuts) {
+    writeFileSync(join(running.audit, 'w1-00000001.ndjson'), bytes.subarray(0, cut));
+    const { ok } = await running.verify({ expect: [head] });
+    if (ok !== cut >= exported) misjudged.push(cut);
+    if (cut < exported && (await running.verify()).ok) silent += 1;
+  }
+  expect(misjudged).toEqual([]);
+  // Without the head these are sound logs: it is what finds them.
+  expect(silent).toBeGreaterThan(10);
 });
