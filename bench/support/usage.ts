@@ -1,13 +1,13 @@
 // What another process uses of the machine, from /proc. Systems without it: nothing is told.
 import { readdirSync, readFileSync } from 'node:fs';
 
-export interface CpuTime {
+interface CpuTime {
   readonly allMicros: number;
   readonly mainMicros: number;
 }
 
 /** CPU time of a process since its start, threads that ended not counted; undefined without /proc. */
-export function cpuTime(pid: number): CpuTime | undefined {
+function cpuTime(pid: number): CpuTime | undefined {
   try {
     const threads = readdirSync(`/proc/${pid}/task`);
     // Nanoseconds on a CPU; `stat` beside it counts ticks of 10 ms, too coarse for a round.
