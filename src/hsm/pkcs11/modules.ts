@@ -18,12 +18,12 @@ const generic: ModuleTraits = { name: 'pkcs11', rootAllowedMechanisms: true, ini
 const known: readonly { readonly file: RegExp; readonly traits: ModuleTraits }[] = [
   {
     file: /^libsofthsm2\./,
-    // Each object made and destroyed costs SoftHSM 2.6.1 245 bytes until C_Finalize: about 120 MB.
+    // Each object made and destroyed costs SoftHSM 2.6.1 245 bytes until C_Finalize: about 60 MB.
     traits: {
       name: 'softhsm',
       rootAllowedMechanisms: true,
       initializesTokens: true,
-      renewAfterObjects: 500_000,
+      renewAfterObjects: 250_000,
     },
   },
   {
