@@ -122,7 +122,7 @@ function linkOf(life: Life, token: TokenDescription, close: () => Promise<void>)
       const answer = await slow.call(request).catch((error: unknown) => {
         throw error instanceof ServiceError ? error : away(life);
       });
-      countObjects(life, answer);
+      if (request.type !== 'destroy') countObjects(life, answer);
       return answer;
     },
     lost: (returnValue) => lose(life, returnValue),
@@ -174,10 +174,11 @@ function away(life: Life): ServiceError {
 function lose(life: Life, returnValue: number): ServiceError {
   if (life.state !== 'ready') return away(life);
   life.state = 'unavailable';
-  life.log('error', 'hsm.unavailable', { returnValue, generation: life.generation });
   // One that comes and goes is not initialized again at once each time: its pauses go on growing.
   if (performance.now() - life.readySince >= life.limits.steadyAfterMs) life.delayMs = 0;
   life.tryAt = performance.now() + life.delayMs;
+  const { generation, delayMs } = life;
+  life.log('error', 'hsm.unavailable', { returnValue, generation, nextTryMs: delayMs });
   const error = away(life);
   life.owner.onDead();
   life.lanes.failAll(life.generation, error);

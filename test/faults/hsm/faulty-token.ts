@@ -6,6 +6,8 @@ export interface FaultyToken extends TestToken {
   readonly faults: FaultyModule;
   /** What the adapter logged, as `event` or `event:detail`. */
   readonly events: string[];
+  /** Milliseconds until the first try after each loss. */
+  readonly losses: number[];
 }
 
 /** A token behind a module with faults to order. @returns undefined without a C compiler */
@@ -17,15 +19,20 @@ export async function openFaultyToken(
   if (faults === undefined) return undefined;
   Object.assign(process.env, faults.environment);
   const events: string[] = [];
+  const losses: number[] = [];
   const token = await openTestToken(
     { module: faults.module, ...change },
-    (_, event, { detail }) => events.push(detail === undefined ? event : `${event}:${String(detail)}`),
+    (_, event, { detail, nextTryMs }) => {
+      events.push(detail === undefined ? event : `${event}:${String(detail)}`);
+      if (event === 'hsm.unavailable') losses.push(Number(nextTryMs));
+    },
     limits,
   );
   return {
     ...token,
     faults,
     events,
+    losses,
     async close() {
       faults.clear();
       await token.close();
