@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import type { Logger } from 'pino';
 import { createAuthenticator } from './access/authenticate.ts';
@@ -172,7 +173,8 @@ const probeMilliseconds = 2_000;
 
 /**
  * What `/readyz` says. The token's root is tried too, at most every two seconds: keys that are in the token
- * already go on working without it, new ones do not. A failed probe starts the reconnection.
+ * already go on working without it, new ones do not. A failed probe starts the reconnection; one that has no
+ * answer after those two seconds is not waited for.
  */
 function createReadiness({
   hsm,
@@ -186,19 +188,27 @@ function createReadiness({
   clock: Clock;
 }) {
   let probedAt = Number.NEGATIVE_INFINITY;
+  let probe: Promise<'answered'> | undefined;
   const word = (work: Promise<void>) =>
     work.then(
       () => 'ok',
       () => 'unavailable',
     );
   return async () => {
-    if (hsm.status().state === 'ready' && clock.monotonic() - probedAt > probeMilliseconds) {
+    const due = probe === undefined && clock.monotonic() - probedAt > probeMilliseconds;
+    if (due && hsm.status().state === 'ready') {
       probedAt = clock.monotonic();
-      await word(hsm.probe());
+      probe = word(hsm.probe()).then(() => {
+        probe = undefined;
+        return 'answered';
+      });
     }
+    const leftMilliseconds = Math.max(0, probedAt + probeMilliseconds - clock.monotonic());
+    const late =
+      probe && (await Promise.race([probe, delay(leftMilliseconds, 'late', { ref: false })])) === 'late';
     const { state } = hsm.status();
     const checks = {
-      hsm: state === 'ready' ? 'ok' : state,
+      hsm: state !== 'ready' ? state : late ? 'unavailable' : 'ok',
       database: await word(store.probe()),
       audit: audit.status().state === 'ready' ? 'ok' : 'unavailable',
     };

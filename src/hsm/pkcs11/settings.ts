@@ -46,7 +46,8 @@ export const linkDefaults = {
   firstRetryMs: 250,
   lastRetryMs: 5_000,
   steadyAfterMs: 30_000,
-  hungAfterMs: 30_000,
+  // Below the time a request has, so that its caller learns what is wrong.
+  hungAfterMs: 10_000,
   watchEveryMs: 1_000,
   startWithinMs: 30_000,
   finishWithinMs: 5_000,

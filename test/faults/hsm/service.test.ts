@@ -1,0 +1,89 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { CKR } from '../../../src/hsm/pkcs11/cryptoki.ts';
+import { freshName, makeKey, plaintext, seal } from '../../access/support.ts';
+import { type Answer, startTestService, type TestService } from '../../support/service.ts';
+import { buildFaultyModule, type FaultyModule } from './faulty-module.ts';
+
+let faults: FaultyModule | undefined;
+let service: TestService;
+let key: string;
+let ciphertext: string;
+beforeAll(async () => {
+  faults = buildFaultyModule();
+  if (faults === undefined) return;
+  const { module, environment } = faults;
+  service = await startTestService({ env: { ...environment, STATHERA_PKCS11_MODULE: module } });
+  key = freshName('key');
+  await makeKey(service, key);
+  ciphertext = await seal(service, key);
+});
+afterAll(async () => {
+  faults?.clear();
+  await service?.dispose();
+  faults?.remove();
+});
+beforeEach(({ skip }) => {
+  if (faults === undefined) skip('needs a C compiler');
+});
+
+const open = (): Promise<Answer> => service.call('POST', '/v1/decrypt', { ciphertext });
+const readiness = (): Promise<Answer> => service.call('GET', '/readyz', undefined, { token: null });
+
+/** Asks until the answer has this status. @returns that answer */
+async function answered(status: number, call: () => Promise<Answer>): Promise<Answer> {
+  for (const deadline = performance.now() + 20_000; ; ) {
+    const answer = await call();
+    if (answer.status === status) return answer;
+    if (performance.now() > deadline) throw new Error(`still ${answer.status}: ${answer.text}`);
+  }
+}
+
+/** What clients see while the device is away, and of the same process afterwards. */
+async function expectAwayThenHealed(): Promise<void> {
+  const calls: [string, string, unknown?][] = [
+    ['POST', '/v1/decrypt', { ciphertext }],
+    ['POST', `/v1/keys/${key}/encrypt`, { plaintext }],
+    ['POST', `/v1/keys/${key}/data-keys`, { plaintext: true }],
+    ['POST', `/v1/keys/${key}/rotate`, {}],
+    ['POST', '/v1/random', { bytes: 16 }],
+  ];
+  for (const [method, path, body] of calls) {
+    const answer = await service.call(method, path, body);
+    expect([path, answer.status, answer.body['code']]).toEqual([path, 503, 'hsm/unavailable']);
+    expect([1, 2, 3, 4, 5]).toContain(Number(answer.headers.get('retry-after')));
+  }
+  expect((await readiness()).status).toBe(503);
+  expect((await service.call('GET', '/healthz', undefined, { token: null })).status).toBe(200);
+  faults?.clear();
+  expect((await answered(200, open)).body).toMatchObject({ plaintext });
+  expect((await readiness()).status).toBe(200);
+  expect((await service.call('GET', `/v1/keys/${key}`)).body).toMatchObject({ currentVersion: 1 });
+  expect((await service.call('POST', `/v1/keys/${key}/encrypt`, { plaintext })).status).toBe(200);
+}
+
+/** Guarantees that a device that fails everything is told as such, with when to come back, and heals in the process. */
+test('a failing device', async () => {
+  faults?.setAll({ kind: 'fail', code: CKR.GENERAL_ERROR });
+  expect((await answered(503, open)).body).toMatchObject({ code: 'hsm/unavailable' });
+  await expectAwayThenHealed();
+});
+
+/** Guarantees the same of a device whose sessions are lost whenever they are used. */
+test('lost sessions', async () => {
+  faults?.set('C_DecryptInit', { kind: 'loseSessions' });
+  expect((await answered(503, open)).body).toMatchObject({ code: 'hsm/unavailable' });
+  await expectAwayThenHealed();
+});
+
+/** Guarantees that readiness tells of a hung device long before its callers give up, while keys in the token still work. */
+test('a hung device', async () => {
+  faults?.set('C_UnwrapKey', { kind: 'hang' });
+  const begun = performance.now();
+  // The root is tried every two seconds.
+  await answered(503, readiness);
+  expect(performance.now() - begun).toBeLessThan(8_000);
+  expect((await open()).body).toMatchObject({ plaintext });
+  faults?.clear();
+  await answered(200, readiness);
+  expect((await open()).body).toMatchObject({ plaintext });
+});
