@@ -7,6 +7,8 @@ export interface AnswerReader {
    * @throws Error for what is no answer, or an answer whose end cannot be known
    */
   read(chunk: Buffer): number | undefined;
+  /** True when the server closes the connection after the last answer that was read. */
+  closes(): boolean;
 }
 
 const headLimitBytes = 64 * 1024;
@@ -21,6 +23,7 @@ export function createAnswerReader(): AnswerReader {
   /** Bytes of the body that are still to come; for chunks, the end of what came. */
   let remaining = 0;
   let tail: string | undefined;
+  let closing = false;
 
   function body(chunk: Buffer): number | undefined {
     if (tail === undefined) {
@@ -37,6 +40,7 @@ export function createAnswerReader(): AnswerReader {
   }
 
   return {
+    closes: () => closing,
     read(chunk) {
       if (status !== undefined) return body(chunk);
       const received: Buffer = begun === undefined ? chunk : Buffer.concat([begun, chunk]);
@@ -57,6 +61,7 @@ export function createAnswerReader(): AnswerReader {
       if (length === undefined && tail === undefined && status !== 204)
         throw new Error('an answer without its length');
       remaining = Number(length ?? 0);
+      closing = /\r\nconnection: *close/i.test(head);
       return body(received.subarray(end + headEnd.length));
     },
   };

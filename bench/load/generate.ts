@@ -1,5 +1,6 @@
 // Sends requests on open connections, one at a time on each, and measures the answers. Bare sockets that read
 // into a buffer of their own: the less the generator costs, the more of the machine is left to what is measured.
+import { once } from 'node:events';
 import { connect, isIP, type Socket } from 'node:net';
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
@@ -34,9 +35,9 @@ export interface LoadResult {
 }
 
 const readBytes = 64 * 1024;
-const connectMilliseconds = 10_000;
-/** A server that refuses connections is not asked in a tight loop. */
-const reconnectMilliseconds = 50;
+const silenceMilliseconds = 10_000;
+/** A server that fails is not asked in a tight loop. */
+const afterFailureMilliseconds = 50;
 
 /** One measurement: what is under way and what came of it. */
 interface Run {
@@ -75,80 +76,91 @@ export async function generate(load: Load): Promise<LoadResult> {
 /** Sends on one connection until the time is over; a connection that ends is replaced. */
 async function keepBusy(run: Run, first: Connection | undefined): Promise<void> {
   let connection = first;
-  while (performance.now() < run.until) {
-    if (connection === undefined) {
-      await new Promise((resolve) => setTimeout(resolve, reconnectMilliseconds));
-      connection = await openConnection(run);
-    }
-    await connection?.exchange();
-    connection = undefined;
+  for (; performance.now() < run.until; connection = await openConnection(run)) {
+    const inOrder = (await connection?.exchange()) ?? false;
+    if (!inOrder) await new Promise((resolve) => setTimeout(resolve, afterFailureMilliseconds));
   }
   connection?.socket.destroy();
 }
 
 interface Connection {
   readonly socket: Socket;
-  /** Sends request after request; resolves when the time is over or the connection is. */
-  exchange(): Promise<void>;
+  /** Sends request after request until the time is over or the connection is. @returns whether nothing failed */
+  exchange(): Promise<boolean>;
 }
 
+/** @returns undefined when it could not be opened, which is counted */
 async function openConnection(run: Run): Promise<Connection | undefined> {
-  const { host, port, tls = false } = run.load.target;
   const reader = createAnswerReader();
-  let sent = 0;
-  let waiting = false;
-  let end: () => void = () => undefined;
-  const fail = (reason: string) => {
-    if (waiting || reason !== 'closed') run.errors.set(reason, (run.errors.get(reason) ?? 0) + 1);
-    waiting = false;
-    socket.destroy();
-    end();
-  };
-  const send = () => {
-    waiting = true;
+  const ended = Promise.withResolvers<boolean>();
+  /** When the request was sent that is not answered yet. */
+  let sent: number | undefined;
+
+  function send(): void {
     sent = performance.now();
     socket.write(run.load.next());
-  };
-  const callback = (bytes: number, buffer: Uint8Array): boolean => {
-    run.received += bytes;
-    let status: number | undefined;
-    try {
-      status = reader.read((buffer as Buffer).subarray(0, bytes));
-    } catch {
-      fail('not HTTP');
-      return true;
-    }
-    if (status === undefined) return true;
+  }
+
+  function end(failure?: string): void {
+    if (failure !== undefined) countError(run, failure);
+    sent = undefined;
+    socket.destroy();
+    ended.resolve(failure === undefined);
+  }
+
+  function take(chunk: Buffer): void {
+    run.received += chunk.length;
+    const status = reader.read(chunk);
+    if (status === undefined || sent === undefined) return;
     const now = performance.now();
-    waiting = false;
-    run.answers += 1;
-    if (status === 200) run.latencies.record(Math.max(1, Math.round((now - sent) * 1000)));
-    else run.errors.set(String(status), (run.errors.get(String(status)) ?? 0) + 1);
-    if (now < run.until) send();
-    else socket.destroy();
+    countAnswer(run, status, now - sent);
+    if (now < run.until && !reader.closes()) send();
+    else end();
+  }
+
+  const socket = openSocket(run.load.target, (chunk) => {
+    try {
+      take(chunk);
+    } catch {
+      end('not HTTP');
+    }
+  });
+  socket.once('close', () => end(sent === undefined ? undefined : 'closed'));
+  socket.once('error', (error) => end(codeOf(error)));
+  socket.setTimeout(silenceMilliseconds, () => end('no answer in 10 s'));
+  const opened = await Promise.race([
+    once(socket, run.load.target.tls === true ? 'secureConnect' : 'connect').then(() => true),
+    ended.promise.then(() => false),
+  ]).catch(() => false);
+  if (!opened) return undefined;
+  const exchange = () => {
+    send();
+    return ended.promise;
+  };
+  return { socket, exchange };
+}
+
+function countAnswer(run: Run, status: number, milliseconds: number): void {
+  run.answers += 1;
+  if (status === 200) run.latencies.record(Math.max(1, Math.round(milliseconds * 1000)));
+  else countError(run, String(status));
+}
+
+function countError({ errors }: Run, reason: string): void {
+  errors.set(reason, (errors.get(reason) ?? 0) + 1);
+}
+
+/** @param take gets what arrives, in a buffer that is used again */
+function openSocket({ host, port, tls = false }: Target, take: (chunk: Buffer) => void): Socket {
+  const buffer = Buffer.allocUnsafe(readBytes);
+  const callback = (bytes: number) => {
+    take(buffer.subarray(0, bytes));
     return true;
   };
-  const onread = { buffer: Buffer.allocUnsafe(readBytes), callback };
+  const onread = { buffer, callback };
+  if (!tls) return connect({ host, port, noDelay: true, onread });
   // Node's types do not know that TLS takes `onread` too.
-  const secure = { host, port, servername: isIP(host) === 0 ? host : '', onread } as ConnectionOptions;
-  const socket: Socket = tls ? connectTls(secure) : connect({ host, port, noDelay: true, onread });
-  const ended = new Promise<void>((resolve) => {
-    end = resolve;
-  });
-  socket.once('close', () => fail('closed')).once('error', (error) => fail(codeOf(error)));
-  socket.setTimeout(connectMilliseconds, () => fail('no answer in 10 s'));
-  const opened = new Promise<boolean>((resolve) => {
-    socket.once(tls ? 'secureConnect' : 'connect', () => resolve(true));
-    void ended.then(() => resolve(false));
-  });
-  if (!(await opened)) return undefined;
-  return {
-    socket,
-    exchange() {
-      send();
-      return ended;
-    },
-  };
+  return connectTls({ host, port, servername: isIP(host) === 0 ? host : '', onread } as ConnectionOptions);
 }
 
 function codeOf(error: Error): string {

@@ -65,7 +65,7 @@ export async function compareOverHttp(
     generateCleanly({ target: targetOf({ port }), connections, milliseconds, next: () => request });
   const rows: RateRow[] = [];
   for (const connections of connectionCounts) {
-    bench.progress(`${what}, ${connections} connections`);
+    bench.progress(`${what}, ${plural(connections)}`);
     await load(floorPort, connections, roundMilliseconds / 4);
     await load(service.port, connections, roundMilliseconds / 2);
     const row = await medianRound(async () => {
