@@ -52,7 +52,7 @@ test('the pages are there', () => {
       'README.md',
       'SECURITY.md',
       'CHANGELOG.md',
-      ...['api', 'architecture', 'configuration', 'dependencies', 'extend', 'operate'].map(
+      ...['api', 'architecture', 'configuration', 'dependencies', 'extend', 'operate', 'performance'].map(
         (name) => `docs/${name}.md`,
       ),
     ]),
