@@ -1,6 +1,6 @@
 // What: audit records appended durably, 64 in flight, one process, one segment, HMAC in process.
 // Leaves out: HTTP, making the records' ids, the HSM's time for a MAC (one a group), changes and their database commits, other load.
-// Floors, in the same run, rounds taking turns: a WAL database committing 64 rows of the same bytes at a time
+// Floors: in the same run, rounds taking turns, a WAL database committing 64 rows of the same bytes at a time
 // with FULL synchronisation; a file taking 64 records of the same bytes in one write and fdatasync.
 // Run: node bench/audit/append.bench.ts [--directory DIR, default the system's temporary one: use a real disk]
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
