@@ -4,6 +4,7 @@ import { readConfig } from '../config.ts';
 import { bootstrapTokenFile } from '../initialize.ts';
 import { startService } from '../service.ts';
 import { keepMemory } from './memory.ts';
+import { connectionsWithin } from './open-files.ts';
 import type { Surroundings } from './surroundings.ts';
 
 export function addServeCommand(program: Command, { environment, adapters }: Surroundings): void {
@@ -18,7 +19,11 @@ export function addServeCommand(program: Command, { environment, adapters }: Sur
         pino.destination({ dest: 2, sync: false, minLength: 0 }),
       );
       if (!keepMemory()) log.warn('core dumps of this process would hold its memory: turn them off');
-      const service = await startService(config, adapters, log);
+      const maxConnections = connectionsWithin(config.maxConnections);
+      if (maxConnections < config.maxConnections) {
+        log.warn({ maxConnections }, 'fewer connections than configured: raise the limit of open files');
+      }
+      const service = await startService({ ...config, maxConnections }, adapters, log);
       console.log(`stathera listening on ${service.listener.url}`);
       console.log(firstCalls(service.listener.url, bootstrapTokenFile(config)));
       await untilStopped();

@@ -88,6 +88,19 @@ test('limits connections', async () => {
   });
 });
 
+/** Guarantees that headers that trickle in hold places no longer than their time: then others get in. */
+test('slow headers at the limit of connections', async () => {
+  const { port } = await startDemo({ listen: { limits: { maxConnections: 3, headersTimeoutMs: 300 } } });
+  const trickle = ['GET /v1/demo HTTP/1.1\r\n', ...Array<string>(100).fill('X-A: b\r\n')];
+  const slow = Array.from({ length: 3 }, () => raw(port, trickle, 20));
+  await delay(100);
+  expect(await raw(port, [`${list}\r\n`])).toBe('');
+  await vi.waitFor(async () => {
+    expect(statuses(await raw(port, [`${list}Connection: close\r\n\r\n`]))).toEqual([200]);
+  }, 10_000);
+  for (const received of await Promise.all(slow)) expect(statuses(received)).toEqual([408]);
+});
+
 /** Guarantees that a message whose end could be read in two ways is refused and its connection closed. */
 test.each([
   ['length and chunks', 'Content-Length: 20\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
