@@ -22,9 +22,9 @@ const flag = z
 
 const mechanism = z
   .string()
-  .default('0x210A')
   .refine((value) => /^0x[0-9a-fA-F]{1,8}$/.test(value), { error: 'must be a CKM number such as 0x210A' })
-  .transform(Number);
+  .transform(Number)
+  .optional();
 
 const file = z.string().min(1).optional();
 
@@ -54,7 +54,9 @@ export const settings = {
     .default('stathera')
     .describe('Label of the token'),
   STATHERA_PKCS11_PIN_FILE: file.describe('File with the user PIN; default `hsm/pin` in the data directory'),
-  STATHERA_PKCS11_WRAP_MECHANISM: mechanism.describe('CKM number of AES-KWP (RFC 5649)'),
+  STATHERA_PKCS11_WRAP_MECHANISM: mechanism.describe(
+    'CKM number of AES-KWP (RFC 5649); default as the module has it',
+  ),
   STATHERA_HSM_HANDLES: whole('2000', 16, 100_000).describe('Unwrapped keys held in the token at once'),
   STATHERA_HSM_QUEUE: whole('8192', 64, 1_000_000).describe('Operations waiting for the HSM at most'),
   STATHERA_TLS_CERT_FILE: file.describe(
@@ -90,7 +92,8 @@ export interface Config {
     readonly module: string;
     readonly tokenLabel: string;
     readonly pinFile: string;
-    readonly wrapMechanism: number;
+    /** Absent: as the module has it. */
+    readonly wrapMechanism?: number;
     readonly handleLimit: number;
     readonly maxQueued: number;
     /** SoftHSM's private configuration; absent for other modules. */
@@ -140,6 +143,7 @@ export function readConfig(environment: Environment): Config {
   }
   const dataDir = resolve(values.STATHERA_DATA_DIR);
   const module = values.STATHERA_PKCS11_MODULE ?? findSoftHsm();
+  const { STATHERA_PKCS11_WRAP_MECHANISM: wrapMechanism } = values;
   const { STATHERA_TLS_CERT_FILE: certFile, STATHERA_TLS_KEY_FILE: keyFile } = values;
   return {
     listen: parseListen(values.STATHERA_LISTEN) ?? { host: '127.0.0.1', port: 8300 },
@@ -149,7 +153,7 @@ export function readConfig(environment: Environment): Config {
       module,
       tokenLabel: values.STATHERA_PKCS11_TOKEN_LABEL,
       pinFile: values.STATHERA_PKCS11_PIN_FILE ?? join(dataDir, 'hsm', 'pin'),
-      wrapMechanism: values.STATHERA_PKCS11_WRAP_MECHANISM,
+      ...(wrapMechanism !== undefined && { wrapMechanism }),
       handleLimit: values.STATHERA_HSM_HANDLES,
       maxQueued: values.STATHERA_HSM_QUEUE,
       ...(basename(module).startsWith('libsofthsm2.') && {

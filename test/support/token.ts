@@ -6,6 +6,7 @@ import type { Hsm, KeyKind, KeyRef } from '../../src/hsm/hsm.ts';
 import { openPkcs11Hsm } from '../../src/hsm/pkcs11/adapter.ts';
 import { loadModule, readOnlySession, slotsWithLabel } from '../../src/hsm/pkcs11/cryptoki.ts';
 import { findRoot } from '../../src/hsm/pkcs11/login.ts';
+import { wrapMechanismOf } from '../../src/hsm/pkcs11/modules.ts';
 import { knownKeyTemplate } from '../../src/hsm/pkcs11/objects.ts';
 import {
   type HsmLog,
@@ -17,8 +18,15 @@ import { provisionToken } from '../../src/hsm/pkcs11/token.ts';
 
 export const softhsmModule = process.env['STATHERA_PKCS11_MODULE'] ?? '/usr/lib/softhsm/libsofthsm2.so';
 
-/** A folder for one SoftHSM of its own, and settings that name it; nothing is made yet. */
-export function temporarySettings(): { folder: string; settings: Pkcs11Settings; remove(): void } {
+/** A folder for one token of its own, and settings that name it. */
+export interface TokenFolder {
+  readonly folder: string;
+  readonly settings: Pkcs11Settings;
+  remove(): void;
+}
+
+/** A folder for one SoftHSM; nothing is made yet. */
+export function temporarySettings(): TokenFolder {
   const folder = mkdtempSync(join(tmpdir(), 'stathera-token-'));
   const settings = {
     ...pkcs11Defaults,
@@ -52,8 +60,16 @@ export async function openTestToken(
   log: HsmLog = () => undefined,
   limits: Partial<LinkLimits> = {},
 ): Promise<TestToken> {
-  const { folder, settings: defaults, remove } = temporarySettings();
-  const settings = { ...defaults, ...change };
+  const place = temporarySettings();
+  return openTokenIn({ ...place, settings: { ...place.settings, ...change } }, log, limits);
+}
+
+/** Makes the root where there is none, and opens the token. */
+export async function openTokenIn(
+  { folder, settings, remove }: TokenFolder,
+  log: HsmLog = () => undefined,
+  limits: Partial<LinkLimits> = {},
+): Promise<TestToken> {
   try {
     await provisionToken(settings);
     const hsm = await openPkcs11Hsm(settings, { log, limits });
@@ -84,7 +100,7 @@ function importKek(settings: Pkcs11Settings, value: Uint8Array): KnownKek {
   try {
     const key = cryptoki.C_CreateObject(session, knownKeyTemplate('aes', value, ['wrap', 'unwrap']));
     const { root } = findRoot(cryptoki, session);
-    const mechanism = { mechanism: settings.wrapMechanism };
+    const mechanism = { mechanism: wrapMechanismOf(settings) };
     const blob = Uint8Array.from(cryptoki.C_WrapKey(session, mechanism, root, key, Buffer.alloc(64)));
     imported += 1;
     const ref: KeyRef = { id: `imported-kek-${imported}`, kind: 'kek', blob, under: 'root' };

@@ -1,5 +1,5 @@
 import pkcs11js from 'pkcs11js';
-import { moduleTraits } from './modules.ts';
+import { moduleTraits, type TokenPlace } from './modules.ts';
 
 export type Cryptoki = pkcs11js.PKCS11;
 /** A CK_ULONG handle as pkcs11js gives it: 8 bytes, native order. */
@@ -107,11 +107,12 @@ export function loadModule(path: string): Cryptoki {
  * C_Initialize with CKF_OS_LOCKING_OK: both lanes call the module at the same time. What an earlier
  * thread of this process left initialized is finalized first, its handles must not live on.
  */
-export function initializeModule(cryptoki: Cryptoki, path: string): void {
-  const { libraryParameters } = moduleTraits(path);
+export function initializeModule(cryptoki: Cryptoki, place: TokenPlace): void {
+  const { libraryParameters } = moduleTraits(place.module);
   const options = {
     flags: pkcs11js.CKF_OS_LOCKING_OK,
-    ...(libraryParameters === undefined ? {} : { libraryParameters }),
+    // pkcs11js drops the last character.
+    ...(libraryParameters !== undefined && { libraryParameters: `${libraryParameters(place)} ` }),
   };
   try {
     cryptoki.C_Initialize(options);

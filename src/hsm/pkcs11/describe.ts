@@ -9,9 +9,10 @@ import {
   logIn,
   requireUntriedPin,
 } from './login.ts';
+import { wrapMechanismOf } from './modules.ts';
 import { neededMechanisms } from './objects.ts';
 import { moduleEnvironment } from './settings.ts';
-import type { ProvisionSettings } from './token.ts';
+import type { TokenSettings } from './token.ts';
 
 const rootAttributes = {
   token: pkcs11js.CKA_TOKEN,
@@ -31,11 +32,11 @@ const rootAttributes = {
 } as const;
 
 /** Reads from the token what it says about itself and its root; `describeToken` runs this in a child. */
-export function describeHere(settings: ProvisionSettings): TokenReport {
+export function describeHere(settings: TokenSettings): TokenReport {
   requireUntriedPin(settings.pinFile);
   Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
   const cryptoki = loadConfiguredModule(settings.module);
-  initializeConfiguredModule(cryptoki, settings.module);
+  initializeConfiguredModule(cryptoki, settings);
   try {
     const slot = findSlot(cryptoki, settings.tokenLabel);
     const session = cryptoki.C_OpenSession(slot, readOnlySession);
@@ -44,7 +45,7 @@ export function describeHere(settings: ProvisionSettings): TokenReport {
     return {
       module: describeModule(cryptoki),
       token: describeSlot(cryptoki, slot),
-      mechanisms: describeMechanisms(cryptoki, slot, settings.wrapMechanism),
+      mechanisms: describeMechanisms(cryptoki, slot, wrapMechanismOf(settings)),
       root: { id: rootId, attributes: readAttributes(cryptoki, session, root) },
     };
   } finally {

@@ -1,4 +1,5 @@
 import { type FastLane, startFastLane } from './fast-lane.ts';
+import { wrapMechanismOf } from './modules.ts';
 import { createRevocation, type Revocation, revoke } from './revocation.ts';
 import type { HsmLog, Pkcs11Settings } from './settings.ts';
 import { type SlowLane, startSlowLane } from './slow-lane.ts';
@@ -101,9 +102,7 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
 }
 
 /** Only what the slow lane needs crosses into its thread. */
-function slowSettings(
-  { module, tokenLabel, pinFile, wrapMechanism }: Pkcs11Settings,
-  revocation: Revocation,
-): SlowSettings {
-  return { module, tokenLabel, pinFile, wrapMechanism, revocation };
+function slowSettings(settings: Pkcs11Settings, revocation: Revocation): SlowSettings {
+  const { module, tokenLabel, pinFile } = settings;
+  return { module, tokenLabel, pinFile, wrapMechanism: wrapMechanismOf(settings), revocation };
 }

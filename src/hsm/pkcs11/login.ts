@@ -11,6 +11,7 @@ import {
   returnValue,
   slotsWithLabel,
 } from './cryptoki.ts';
+import type { TokenPlace } from './modules.ts';
 import { rootSearchTemplate } from './objects.ts';
 import {
   clearPinLatch,
@@ -53,9 +54,9 @@ export function loadConfiguredModule(path: string): Cryptoki {
 }
 
 /** Initializes the module. @throws TokenRefusal when that fails */
-export function initializeConfiguredModule(cryptoki: Cryptoki, path: string): void {
+export function initializeConfiguredModule(cryptoki: Cryptoki, place: TokenPlace): void {
   try {
-    initializeModule(cryptoki, path);
+    initializeModule(cryptoki, place);
   } catch (error) {
     throw new TokenRefusal(
       'The PKCS#11 module could not be initialized. Check its own configuration and its token directory.',

@@ -97,6 +97,7 @@ export function knownKeyTemplate(
   keyType: 'aes' | 'generic',
   value: Uint8Array,
   allowed: readonly Usage[],
+  { extractable }: { extractable: boolean } = { extractable: true },
 ): pkcs11js.Template {
   return [
     { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_SECRET_KEY },
@@ -107,7 +108,7 @@ export function knownKeyTemplate(
     { type: pkcs11js.CKA_TOKEN, value: false },
     { type: pkcs11js.CKA_PRIVATE, value: true },
     { type: pkcs11js.CKA_SENSITIVE, value: true },
-    { type: pkcs11js.CKA_EXTRACTABLE, value: true },
+    { type: pkcs11js.CKA_EXTRACTABLE, value: extractable },
     ...usages(allowed),
     { type: pkcs11js.CKA_VALUE, value: Buffer.from(value) },
   ];

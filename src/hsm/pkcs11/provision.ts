@@ -14,11 +14,11 @@ import {
   requireUntriedPin,
   TokenRefusal,
 } from './login.ts';
-import { moduleTraits } from './modules.ts';
+import { moduleTraits, wrapMechanismOf } from './modules.ts';
 import { rootTemplate } from './objects.ts';
 import { readPin } from './pin.ts';
 import { moduleEnvironment } from './settings.ts';
-import type { ProvisionedToken, ProvisionSettings } from './token.ts';
+import type { ProvisionedToken, TokenSettings } from './token.ts';
 
 /** The durable steps of provisioning, in order; each is announced once it is done. */
 export type ProvisionStep =
@@ -47,7 +47,7 @@ function soPinFile(pinFile: string): string {
  * @throws TokenRefusal, or the module's error
  */
 export function provisionHere(
-  settings: ProvisionSettings,
+  settings: TokenSettings,
   done: (step: ProvisionStep) => void = () => undefined,
 ): ProvisionedToken {
   mkdirSync(dirname(settings.pinFile), { recursive: true, mode: 0o700 });
@@ -56,7 +56,7 @@ export function provisionHere(
   requireUntriedPin(settings.pinFile);
   Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
   const module = loadGraphene(settings.module);
-  initializeConfiguredModule(module.lib, settings.module);
+  initializeConfiguredModule(module.lib, settings);
   try {
     const token = makeToken(module, settings, done);
     if (settings.softhsmConf !== undefined) fsyncTree(tokensPath(settings.softhsmConf));
@@ -105,7 +105,7 @@ function writeConfiguration(softhsmConf: string): boolean {
 
 function makeToken(
   module: graphene.Module,
-  settings: ProvisionSettings,
+  settings: TokenSettings,
   done: (step: ProvisionStep) => void,
 ): ProvisionedToken {
   const { pinFile, tokenLabel } = settings;
@@ -121,7 +121,7 @@ function makeToken(
     return { rootId: findRoot(module.lib, session.handle).rootId, created: false };
   }
   const id = idBytes(newId());
-  const allowed = moduleTraits(settings.module).rootAllowedMechanisms ? settings.wrapMechanism : undefined;
+  const allowed = moduleTraits(settings.module).rootAllowedMechanisms ? wrapMechanismOf(settings) : undefined;
   session.generateKey(graphene.KeyGenMechanism.AES, rootTemplate(id, allowed));
   done('root-created');
   return { rootId: idFromBytes(id), created: true };
@@ -135,7 +135,7 @@ function slots(module: graphene.Module): graphene.Slot[] {
 /** Initializes a free slot of a SoftHSM whose token directory is ours; no other module's token, ever. */
 function initializeToken(
   module: graphene.Module,
-  { module: path, softhsmConf, pinFile, tokenLabel }: ProvisionSettings,
+  { module: path, softhsmConf, pinFile, tokenLabel }: TokenSettings,
   done: (step: ProvisionStep) => void,
 ): void {
   if (softhsmConf === undefined || !moduleTraits(path).initializesTokens) {

@@ -10,8 +10,8 @@ export interface Pkcs11Settings {
   readonly pinFile: string;
   /** SoftHSM's configuration file; becomes SOFTHSM2_CONF of this process. */
   readonly softhsmConf?: string;
-  /** CKM number of AES-KWP (RFC 5649): 0x210A, or 0x210B for NSS. */
-  readonly wrapMechanism: number;
+  /** CKM number of AES-KWP (RFC 5649); default the module's. */
+  readonly wrapMechanism?: number;
   /** Unwrapped keys kept in the token at once (about 8.5 KB each in SoftHSM). */
   readonly handleLimit: number;
   /** Operations accepted and not yet answered; more are refused with `service/overloaded`. */
@@ -19,7 +19,6 @@ export interface Pkcs11Settings {
 }
 
 export const pkcs11Defaults = {
-  wrapMechanism: 0x210a,
   handleLimit: 2000,
   maxQueued: 8192,
 } as const satisfies Partial<Pkcs11Settings>;

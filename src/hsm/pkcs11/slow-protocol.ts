@@ -1,6 +1,6 @@
 import type { KeyKind } from '../hsm.ts';
+import type { TokenPlace } from './modules.ts';
 import type { Revocation } from './revocation.ts';
-import type { Pkcs11Settings } from './settings.ts';
 
 /** A key in the token: valid within one generation. */
 export interface KeyHandle {
@@ -46,7 +46,8 @@ export type SlowAnswer =
   /** The token cannot be opened as it is; `detail` is public and tells what to do. */
   | { readonly outcome: 'refused'; readonly detail: string };
 
-export type SlowSettings = Pick<Pkcs11Settings, 'module' | 'tokenLabel' | 'pinFile' | 'wrapMechanism'> & {
+export type SlowSettings = TokenPlace & {
+  readonly wrapMechanism: number;
   readonly revocation: Revocation;
 };
 

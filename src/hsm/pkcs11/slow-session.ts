@@ -1,7 +1,9 @@
 import type { KeyKind } from '../hsm.ts';
 import { type Cryptoki, failureKind, type Handle, readOnlySession, returnValue } from './cryptoki.ts';
+import { keepsUnextractable } from './custody.ts';
 import { tokenKnownAnswers } from './known-answers.ts';
-import { findRoot, findSlot, logIn } from './login.ts';
+import { findRoot, findSlot, logIn, TokenRefusal } from './login.ts';
+import { moduleTraits } from './modules.ts';
 import { generateMechanism, generateTemplate, inUseTemplate, transitTemplate } from './objects.ts';
 import type { HsmLog } from './settings.ts';
 import type { SlowAnswer, SlowRequest, SlowSettings, TokenDescription, Wrapper } from './slow-protocol.ts';
@@ -44,6 +46,7 @@ export function openSlowSession(
   const session = cryptoki.C_OpenSession(slot, readOnlySession);
   logIn(cryptoki, session, settings.pinFile, log);
   tokenKnownAnswers(cryptoki, session, wrapMechanism);
+  if (!keepsUnextractable(cryptoki, session, wrapMechanism)) admitLeak(settings.module, log);
   const { root, rootId } = findRoot(cryptoki, session);
   const wrapping = createWrapping(cryptoki, session, { root, wrapMechanism });
   wrapping.probeRoot();
@@ -62,6 +65,16 @@ export function openSlowSession(
       return first.outcome === 'rejected' ? answer(token, request) : first;
     },
   };
+}
+
+/** @throws TokenRefusal unless the module is known for it: whoever names that one has chosen it */
+function admitLeak(module: string, log: HsmLog): void {
+  if (moduleTraits(module).keepsUnextractable) {
+    throw new TokenRefusal(
+      'The PKCS#11 module gives out keys that must not leave it (CKA_EXTRACTABLE false); do not use it.',
+    );
+  }
+  log('warn', 'hsm.keys-can-leave', {});
 }
 
 /** A step failed; `by` is the wrapping key it used, whose handle may be what is wrong. */

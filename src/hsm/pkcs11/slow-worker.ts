@@ -49,7 +49,7 @@ function initialize(generation: number): SlowAnswer {
   try {
     requireUntriedPin(settings.pinFile);
     cryptoki ??= loadConfiguredModule(settings.module);
-    initializeConfiguredModule(cryptoki, settings.module);
+    initializeConfiguredModule(cryptoki, settings);
     initialized = true;
     session = openSlowSession(cryptoki, settings, generation, (level, event, fields) => {
       if (level !== 'debug') send({ type: 'event', level, event, fields });

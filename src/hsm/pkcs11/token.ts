@@ -2,11 +2,12 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { ServiceError } from '../../core/errors.ts';
 import type { TokenReport } from '../hsm.ts';
-import { type Pkcs11Settings, pkcs11Defaults, siblingModule } from './settings.ts';
+import { type Pkcs11Settings, siblingModule } from './settings.ts';
 
-export type TokenSettings = Pick<Pkcs11Settings, 'module' | 'tokenLabel' | 'pinFile' | 'softhsmConf'> &
-  Partial<Pick<Pkcs11Settings, 'wrapMechanism'>>;
-export type ProvisionSettings = TokenSettings & Pick<Pkcs11Settings, 'wrapMechanism'>;
+export type TokenSettings = Pick<
+  Pkcs11Settings,
+  'module' | 'tokenLabel' | 'pinFile' | 'softhsmConf' | 'wrapMechanism'
+>;
 
 export interface ProvisionedToken {
   readonly rootId: string;
@@ -14,7 +15,7 @@ export interface ProvisionedToken {
   readonly created: boolean;
 }
 
-export type TokenRequest = { readonly type: 'provision' | 'describe'; readonly settings: ProvisionSettings };
+export type TokenRequest = { readonly type: 'provision' | 'describe'; readonly settings: TokenSettings };
 
 export type TokenAnswer =
   | { readonly type: 'provisioned'; readonly token: ProvisionedToken }
@@ -59,7 +60,7 @@ function refusal(answer: TokenAnswer): ServiceError {
 }
 
 function ask(type: TokenRequest['type'], settings: TokenSettings): Promise<TokenAnswer> {
-  const request: TokenRequest = { type, settings: { ...pkcs11Defaults, ...settings } };
+  const request: TokenRequest = { type, settings };
   // stderr stays free for the service's log; what goes wrong comes back as the answer.
   const child = fork(fileURLToPath(siblingModule(import.meta.url, 'token-process')), [], {
     execArgv: [],
