@@ -20,8 +20,8 @@ const passedOn = [
 ];
 const results = join(import.meta.dirname, 'results');
 
-/** Runs one bench, shows what it prints as it prints it, and gives its result. */
-async function run(file: string): Promise<object> {
+/** Runs one bench and shows what it prints as it prints it. @returns its result; undefined when it failed */
+async function run(file: string): Promise<object | undefined> {
   process.stdout.write(`\n${file}\n`);
   const child = spawn(process.execPath, [join(import.meta.dirname, file), ...passedOn], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -34,8 +34,9 @@ async function run(file: string): Promise<object> {
     last = line;
   }
   const [code] = await closed;
-  if (code !== 0) throw new Error(`${file} ended with ${code}`);
-  return JSON.parse(last) as object;
+  if (code === 0) return JSON.parse(last) as object;
+  process.stdout.write(`  ${last}\n  FAILED: it ended with ${code}\n`);
+  return undefined;
 }
 
 const files = globSync('**/*.bench.ts', { cwd: import.meta.dirname })
@@ -44,7 +45,10 @@ const files = globSync('**/*.bench.ts', { cwd: import.meta.dirname })
 if (files.length === 0) throw new Error(`no bench has ${wanted} in its path`);
 const started = performance.now();
 const measured: object[] = [];
-for (const file of files) measured.push(await run(file));
+for (const file of files) {
+  const result = await run(file);
+  if (result !== undefined) measured.push(result);
+}
 
 const machine = {
   cpu: cpus()[0]?.model ?? 'unknown',
@@ -60,3 +64,4 @@ writeFileSync(
   `${JSON.stringify({ measuredAt: new Date().toISOString(), machine, measured }, null, 2)}\n`,
 );
 process.stdout.write(`\n${latest} (${((performance.now() - started) / 1000).toFixed(0)} s)\n`);
+process.exitCode = measured.length === files.length ? 0 : 1;

@@ -6,7 +6,7 @@ import { awsStyle, type Style, statheraStyle, vaultStyle } from './styles.ts';
 
 export const help = `Drives a key-management server and tells its rate and latencies.
 
-  node bench/load/main.ts --url URL --style STYLE --key NAME [options]
+  npm run bench:load -- --url URL --style STYLE --key NAME [options]
 
   --url URL            http:// or https://, host and port; nothing else is asked
   --style STYLE        stathera, vault (transit engine) or aws (KMS)

@@ -33,7 +33,7 @@ export async function bench(name: string, work: (bench: Bench) => Promise<Report
     atEnd,
     directory() {
       const directory = mkdtempSync(join(values.directory ?? tmpdir(), 'stathera-bench-'));
-      atEnd(() => rmSync(directory, { recursive: true, force: true }));
+      atEnd(() => rmSync(directory, { recursive: true, force: true, maxRetries: 5 }));
       return directory;
     },
     progress: (text) => void process.stderr.write(`    ${text}\n`),
