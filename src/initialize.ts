@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile } from 'node:fs/promises';
+import { chmod, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { newNamespaceRow } from './access/namespaces.ts';
 import { scopes } from './access/scopes.ts';
@@ -7,7 +7,7 @@ import type { Adapters, Note } from './adapters.ts';
 import { insertOutbox, sealOutboxRow } from './audit/outbox-rows.ts';
 import type { Config } from './config.ts';
 import type { Clock } from './core/clock.ts';
-import { createDurably } from './core/durable-file.ts';
+import { createDurably, mkdirDurably } from './core/durable-file.ts';
 import { ServiceError } from './core/errors.ts';
 import { newId, serviceNamespaceId } from './core/ids.ts';
 import type { Hsm } from './hsm/hsm.ts';
@@ -32,9 +32,9 @@ const firstNamespace = 'default';
 export async function initialize(config: Config, adapters: Adapters, note: Note): Promise<Initialized> {
   const done: string[] = [];
   const { dataDir } = config;
-  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  mkdirDurably(dataDir);
   await chmod(dataDir, 0o700);
-  await mkdir(dirname(config.hsm.pinFile), { recursive: true, mode: 0o700 });
+  mkdirDurably(dirname(config.hsm.pinFile));
   const token = await adapters.provisionToken(config.hsm);
   if (token.created) done.push('token and root');
   const hsm = await adapters.openHsm(config.hsm, note);

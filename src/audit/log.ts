@@ -1,5 +1,5 @@
-import { mkdir } from 'node:fs/promises';
 import type { Clock } from '../core/clock.ts';
+import { mkdirDurably } from '../core/durable-file.ts';
 import { newId, serviceNamespaceId } from '../core/ids.ts';
 import type { AuditLog } from './audit.ts';
 import type { AuditEntry } from './entry.ts';
@@ -31,9 +31,11 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   if (!isWriterName(writer)) throw new TypeError('a writer is named [a-z0-9][a-z0-9-]{0,31}');
   // A directory that vanished must not come back empty by itself: it may be a mount that failed.
   if ((await segmentRows(store.db)).length === 0) {
-    await mkdir(directory, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    try {
+      mkdirDurably(directory);
+    } catch (error) {
       throw unavailable(`The audit directory ${directory} cannot be created.`, error);
-    });
+    }
   }
   const lock = lockSlot(directory, writer);
   try {

@@ -1,5 +1,3 @@
-import { fork } from 'node:child_process';
-import { once } from 'node:events';
 import {
   existsSync,
   mkdirSync,
@@ -14,7 +12,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { openPkcs11Hsm } from '../../src/hsm/pkcs11/adapter.ts';
 import type { Pkcs11Settings } from '../../src/hsm/pkcs11/settings.ts';
-import { provisionToken } from '../../src/hsm/pkcs11/token.ts';
+import { describeToken, provisionToken } from '../../src/hsm/pkcs11/token.ts';
 import { makeKey, temporarySettings } from '../support/token.ts';
 
 let settings: Pkcs11Settings;
@@ -27,17 +25,6 @@ afterEach(() => remove());
 
 const hsmFolder = (): string => join(folder, 'hsm');
 const tokenFolders = (): string[] => readdirSync(join(hsmFolder(), 'tokens'));
-
-/** Runs the set-up in a process of its own that is killed after `step`. @returns the signal that ended it */
-async function provisionUntil(step: string): Promise<unknown> {
-  const child = fork(join(import.meta.dirname, '../support/provision-and-stop.ts'), {
-    execArgv: [],
-    stdio: 'inherit',
-  });
-  child.send({ settings, step });
-  const [, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
-  return signal;
-}
 
 /** Opens the token, makes and uses a key, and closes. */
 async function use(): Promise<string> {
@@ -62,24 +49,6 @@ test('the set-up is idempotent', async () => {
   expect(statSync(settings.pinFile).mode & 0o777).toBe(0o600);
   expect(statSync(hsmFolder()).mode & 0o777).toBe(0o700);
   expect(readFileSync(settings.pinFile, 'utf8')).toMatch(/^[0-9a-f]{64}\n$/);
-});
-
-/** Guarantees that a set-up killed after any durable step is finished by the next: one token, one root, no SO PIN. */
-test.each([
-  'configuration-written',
-  'so-pin-written',
-  'pin-written',
-  'token-initialized',
-  'user-pin-set',
-  'root-created',
-  'so-pin-removed',
-])('killed after %s, the next finishes', async (step) => {
-  expect(await provisionUntil(step)).toBe('SIGKILL');
-  const { rootId, created } = await provisionToken(settings);
-  expect(created).toBe(!['root-created', 'so-pin-removed'].includes(step));
-  expect(await use()).toBe(rootId);
-  expect(tokenFolders()).toHaveLength(1);
-  expect(existsSync(join(hsmFolder(), 'so-pin'))).toBe(false);
 });
 
 /** Guarantees that a moved data directory is found again: the configuration follows it. */
@@ -117,14 +86,17 @@ test('another PIN leaves the token alone', async () => {
   expect(await provisionToken(settings)).toEqual({ rootId, created: false });
 });
 
-/** Guarantees that a half-made token whose SO PIN is lost is refused, not initialized over. */
-test('a half-made token without its SO PIN is refused', async () => {
-  await provisionUntil('token-initialized');
-  rmSync(join(hsmFolder(), 'so-pin'));
-  await expect(provisionToken(settings)).rejects.toMatchObject({
-    detail: expect.stringContaining('no user PIN') as string,
-  });
-  expect(tokenFolders()).toHaveLength(1);
+/** Guarantees that a token whose file a crash cut off at a login, or left as a hole, is whole again at the next one. */
+test.each([0, 8, 200])('a token cut to %i bytes is put back', async (bytes) => {
+  const { rootId } = await provisionToken(settings);
+  const file = join(hsmFolder(), 'tokens', tokenFolders()[0] ?? '', 'token.object');
+  const whole = readFileSync(file);
+  writeFileSync(file, whole.subarray(0, bytes));
+  expect(await use()).toBe(rootId);
+  writeFileSync(file, Buffer.alloc(whole.length));
+  expect(await provisionToken(settings)).toEqual({ rootId, created: false });
+  writeFileSync(file, '');
+  expect((await describeToken(settings)).root.id).toBe(rootId);
 });
 
 /** Guarantees that two tokens of one label are refused instead of one being picked. */

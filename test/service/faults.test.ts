@@ -305,7 +305,7 @@ test('refuses everything while the log is gone', { timeout: 60_000 }, async () =
 
 /** Guarantees that a service killed under load has lost nothing it acknowledged: no version, no message, no record. */
 test('loses nothing to kill -9', { timeout: nightly ? 1_200_000 : 120_000 }, async () => {
-  const rounds = nightly ? 50 : 12;
+  const rounds = nightly ? 50 : 6;
   const directory = await dataDirectory();
   const load = newLoad();
   const delays = fc.sample(fc.integer({ min: 50, max: 900 }), rounds);
@@ -323,7 +323,7 @@ test('loses nothing to kill -9', { timeout: nightly ? 1_200_000 : 120_000 }, asy
       await delay(wait);
       await service.kill();
     });
-    if (round % 4 !== 3) continue;
+    if (round % 4 !== 1) continue;
     // Beside nobody: what a crash left is no damage.
     ({ heads } = await verified(directory, ...heads.flatMap((head) => ['--expect', head])));
   }

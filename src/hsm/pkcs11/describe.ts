@@ -12,6 +12,7 @@ import {
 import { wrapMechanismOf } from './modules.ts';
 import { neededMechanisms } from './objects.ts';
 import { moduleEnvironment } from './settings.ts';
+import { restoreTokenFiles } from './softhsm.ts';
 import type { TokenSettings } from './token.ts';
 
 const rootAttributes = {
@@ -35,6 +36,7 @@ const rootAttributes = {
 export function describeHere(settings: TokenSettings): TokenReport {
   requireUntriedPin(settings.pinFile);
   Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
+  restoreTokenFiles(settings.softhsmConf);
   const cryptoki = loadConfiguredModule(settings.module);
   initializeConfiguredModule(cryptoki, settings);
   try {
