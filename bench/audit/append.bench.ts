@@ -18,7 +18,7 @@ import { bench } from '../support/bench.ts';
 import { medianRound, rounds } from '../support/rounds.ts';
 
 const inFlight = 64;
-const roundMs = 1_500;
+const roundMs = 900;
 const namespaceId = newId();
 const principal = { kind: 'token' as const, id: newId(), name: 'orders-service' };
 const target = { kind: 'key' as const, id: newId(), name: 'orders', version: 3 };

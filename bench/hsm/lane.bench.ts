@@ -13,7 +13,7 @@ import type { Figure, RateRow } from '../support/report.ts';
 import { medianRound, rounds } from '../support/rounds.ts';
 
 const inFlight = 64;
-const roundMilliseconds = 1_000;
+const roundMilliseconds = 700;
 /** The length of the service's own, for a context of two short pairs. */
 const aadBytes = 140;
 

@@ -10,7 +10,7 @@ import { medianRound } from './rounds.ts';
 import type { BenchService } from './service.ts';
 import { costOf } from './usage.ts';
 
-export const roundMilliseconds = 1_200;
+export const roundMilliseconds = 800;
 
 export interface Exchange {
   readonly path: string;

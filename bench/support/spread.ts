@@ -8,7 +8,7 @@ import type { BenchService } from './service.ts';
 import { costOf } from './usage.ts';
 
 const connections = 64;
-const spreadRoundMilliseconds = 1_000;
+const spreadRoundMilliseconds = 700;
 export const spreadSetting = { connections, spreadRoundMilliseconds };
 
 /** Requests to one service, and which comes next. */
