@@ -98,9 +98,12 @@ async function sendInPieces(): Promise<void> {
 }
 
 /** Where a process may not read another's memory, its search cannot be tried; in CI it must be. */
-function skipUnlessReadable(pid: number, skip: (condition: boolean, note: string) => void): void {
+async function skipUnlessReadable(
+  pid: number,
+  skip: (condition: boolean, note: string) => void,
+): Promise<void> {
   try {
-    residuesIn(pid, [{ name: 'nothing', bytes: randomBytes(16) }]);
+    await residuesIn(pid, [{ name: 'nothing', bytes: randomBytes(16) }]);
   } catch (error) {
     if (process.env['CI'] !== undefined) throw error;
     skip(true, `reading another process's memory: ${(error as NodeJS.ErrnoException).code}`);
@@ -119,13 +122,13 @@ test('the search finds what is there', async ({ skip }) => {
   try {
     const [line] = await once(child.stdout, 'data');
     const [raw, text, wide] = JSON.parse(String(line)) as [string, string, string];
-    skipUnlessReadable(child.pid ?? 0, skip);
+    await skipUnlessReadable(child.pid ?? 0, skip);
     const absent = { name: 'absent', bytes: randomBytes(40) };
     const held = Object.entries({ raw, text, wide }).map(([name, hex]) => ({
       name,
       bytes: Buffer.from(hex, 'hex'),
     }));
-    const found = residuesIn(child.pid ?? 0, [...held, absent]);
+    const found = await residuesIn(child.pid ?? 0, [...held, absent]);
     expect([...found.keys()]).toEqual(
       expect.arrayContaining([
         'raw raw',
@@ -147,14 +150,14 @@ test('the search finds what is there', async ({ skip }) => {
  * other requests need their place; of the PIN nothing.
  */
 test('secrets do not remain in memory', { timeout: 120_000 }, async ({ skip }) => {
-  skipUnlessReadable(service.pid, skip);
+  await skipUnlessReadable(service.pid, skip);
   const controls = [
     { name: 'key name', bytes: Buffer.from(keyName) },
     { name: 'token', bytes: Buffer.from(service.token) },
   ];
-  const atOnce = residuesIn(service.pid, [...planted, ...controls]);
+  const atOnce = await residuesIn(service.pid, [...planted, ...controls]);
   expect([...atOnce.keys()]).toEqual(expect.arrayContaining(['key name raw', 'token raw']));
-  const residues = () => [...residuesIn(service.pid, planted)];
+  const residues = async () => [...(await residuesIn(service.pid, planted))];
   const texts = [...atOnce].filter(([form]) => !/^(key name|token) /.test(form));
   expect(texts.filter(([form]) => !/ base64(url)?$/.test(form) || form.startsWith('PIN'))).toEqual([]);
   // It would be a search that finds nothing otherwise.
@@ -162,7 +165,7 @@ test('secrets do not remain in memory', { timeout: 120_000 }, async ({ skip }) =
   expect(texts.filter(([, count]) => count > 8)).toEqual([]);
   let answered = 0;
   let left = texts;
-  for (; left.length > 0 && answered < 20_000; left = residues()) {
+  for (; left.length > 0 && answered < 20_000; left = await residues()) {
     for (let round = 0; round < 25; round += 1) {
       const plaintext = randomBytes(48).toString('base64');
       await Promise.all(Array.from({ length: 20 }, () => service.call('POST', encrypting, { plaintext })));

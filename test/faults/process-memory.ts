@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
 import { formsOf, type Planted } from '../service/traces.ts';
 
 /** How often each secret stands in the memory of a process, by `name form`; what does not is absent. */
@@ -47,7 +48,7 @@ const overlapBytes = 16 * 1024;
  * @param secrets of 16 bytes to 4 KiB each
  * @throws EPERM, EACCES where the system does not let one process read another's memory
  */
-export function residuesIn(pid: number, secrets: readonly Planted[]): Residues {
+export async function residuesIn(pid: number, secrets: readonly Planted[]): Promise<Residues> {
   const search = searchFor(secrets.flatMap(needlesOf));
   const window = Buffer.allocUnsafeSlow(windowBytes + overlapBytes);
   const nothing = Buffer.alloc(window.length);
@@ -55,6 +56,8 @@ export function residuesIn(pid: number, secrets: readonly Planted[]): Residues {
   const memory = openSync(`/proc/${pid}/mem`, 'r');
   try {
     for (const { start, end } of regionsOf(pid)) {
+      // Connections of this process that were closed meanwhile are noticed.
+      await turn();
       for (let at = start; at < end; at += windowBytes) {
         const length = readSome(memory, window, Math.min(window.length, end - at), at);
         // Most of what V8 reserves was never used.
