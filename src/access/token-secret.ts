@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { idBytes, idFromBytes } from '../core/ids.ts';
 
 /**
@@ -18,7 +18,7 @@ export function makeTokenSecret(id: string): { text: string; secretHash: Uint8Ar
   const secret = randomBytes(32);
   try {
     const text = `stk_${Buffer.concat([idBytes(id), secret]).toString('base64url')}`;
-    return { text, secretHash: hash(secret) };
+    return { text, secretHash: sha256(secret) };
   } finally {
     secret.fill(0);
   }
@@ -30,7 +30,7 @@ export function parseTokenSecret(text: string): TokenSecret | undefined {
   if (encoded === undefined) return undefined;
   const bytes = Buffer.from(encoded, 'base64url');
   try {
-    return { id: idFromBytes(bytes.subarray(0, 16)), secretHash: hash(bytes.subarray(16)) };
+    return { id: idFromBytes(bytes.subarray(0, 16)), secretHash: sha256(bytes.subarray(16)) };
   } catch {
     return undefined; // no UUID in the first 16 bytes
   } finally {
@@ -38,6 +38,6 @@ export function parseTokenSecret(text: string): TokenSecret | undefined {
   }
 }
 
-function hash(secret: Uint8Array): Uint8Array {
-  return createHash('sha256').update(secret).digest();
+function sha256(secret: Uint8Array): Uint8Array {
+  return hash('sha256', secret, 'buffer');
 }

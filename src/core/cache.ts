@@ -1,3 +1,5 @@
+import { createLru } from './lru.ts';
+
 /**
  * A bounded cache with single flight: however many ask for a missing entry, it is loaded once. The least
  * recently used entry goes first. A failed load is not kept. An entry deleted while it is being loaded is
@@ -9,35 +11,26 @@ export interface Cache<Value> {
   get(key: string, load: () => Promise<Value>): Promise<Value>;
   delete(key: string): void;
   clear(): void;
-  entries(): IterableIterator<[string, Value]>;
+  entries(): Iterable<[string, Value]>;
   readonly size: number;
 }
 
 /** @param limit entries, at least 1 */
 export function createCache<Value>(limit: number): Cache<Value> {
-  const entries = new Map<string, Value>();
+  const entries = createLru<Value>();
   const loading = new Map<string, Promise<Value>>();
-
-  function peek(key: string): Value | undefined {
-    const value = entries.get(key);
-    if (value !== undefined) {
-      entries.delete(key);
-      entries.set(key, value);
-    }
-    return value;
-  }
 
   function keep(key: string, value: Value): void {
     entries.set(key, value);
     if (entries.size <= limit) return;
-    const oldest = entries.keys().next().value;
+    const oldest = entries.oldest();
     if (oldest !== undefined) entries.delete(oldest);
   }
 
   return {
-    peek,
+    peek: entries.use,
     get(key, load) {
-      const value = peek(key);
+      const value = entries.use(key);
       if (value !== undefined) return Promise.resolve(value);
       const pending = loading.get(key);
       if (pending) return pending;
@@ -65,7 +58,7 @@ export function createCache<Value>(limit: number): Cache<Value> {
       entries.clear();
       loading.clear();
     },
-    entries: () => entries.entries(),
+    entries: () => entries,
     get size() {
       return entries.size;
     },

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { wipe } from '../core/bytes.ts';
+import type { Deadlines } from '../core/deadlines.ts';
 import { ServiceError } from '../core/errors.ts';
 
 const nothing = Buffer.alloc(0);
@@ -10,18 +11,23 @@ export function announcesBody(incoming: IncomingMessage): boolean {
   return (headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding'] !== undefined;
 }
 
+export interface BodyLimits {
+  /** 0: a body of any size is refused. */
+  readonly bytes: number;
+  /** From now to the last byte. */
+  readonly milliseconds: number;
+  readonly deadlines: Deadlines;
+}
+
 /**
- * Reads a request's body from the socket, whatever its framing. Nothing more than `limitBytes` is kept, and
+ * Reads a request's body from the socket, whatever its framing. Nothing more than the limit is kept, and
  * nothing is read when the length announced exceeds it. Of a body that is refused nothing is left.
- * @param limitBytes 0: a body of any size is refused
- * @param timeoutMs from now to the last byte
  * @throws request/too-large, request/timeout, request/invalid (cut short, or framed by other than `chunked`)
  */
 export async function readBody(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  limitBytes: number,
-  timeoutMs: number,
+  limits: BodyLimits,
 ): Promise<Buffer> {
   const { headers } = incoming;
   if (!announcesBody(incoming)) return nothing;
@@ -29,22 +35,22 @@ export async function readBody(
   if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
     throw new ServiceError('request/invalid', 'The only transfer coding supported is chunked.');
   }
-  if (Number(headers['content-length'] ?? 0) > limitBytes) throw tooLarge(limitBytes);
+  if (Number(headers['content-length'] ?? 0) > limits.bytes) throw tooLarge(limits.bytes);
   if (headers.expect?.toLowerCase() === '100-continue') outgoing.writeContinue();
-  return await collect(incoming, limitBytes, timeoutMs);
+  return await collect(incoming, limits);
 }
 
-function collect(incoming: IncomingMessage, limitBytes: number, timeoutMs: number): Promise<Buffer> {
+function collect(incoming: IncomingMessage, { bytes, milliseconds, deadlines }: BodyLimits): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let total = 0;
-    const timer = setTimeout(() => {
+    const deadline = deadlines.start(milliseconds, () => {
       refuse(new ServiceError('request/timeout', 'The body did not arrive in time.'));
-    }, timeoutMs);
+    });
     const onData = (chunk: Buffer): void => {
       total += chunk.length;
       chunks.push(chunk);
-      if (total > limitBytes) refuse(tooLarge(limitBytes));
+      if (total > bytes) refuse(tooLarge(bytes));
     };
     const onEnd = (): void => {
       stop();
@@ -61,7 +67,7 @@ function collect(incoming: IncomingMessage, limitBytes: number, timeoutMs: numbe
     const onBroken = (): void => refuse(new ServiceError('request/invalid', 'The body ended early.'));
     // The listener for errors stays: one that comes after the answer must not end the process.
     const stop = (): void => {
-      clearTimeout(timer);
+      deadlines.end(deadline);
       incoming.pause();
       incoming.off('data', onData).off('end', onEnd).off('close', onBroken);
     };

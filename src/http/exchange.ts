@@ -1,8 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Principal } from '../access/caller.ts';
+import type { Deadline, Deadlines } from '../core/deadlines.ts';
 import { type ErrorCode, ServiceError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import type { Linked, LinkedList } from '../core/linked-list.ts';
 import { announcesBody, lingering } from './body.ts';
 import type { HttpMetrics, OperationMetrics } from './http-metrics.ts';
 import { problemOf, traceOf } from './problem.ts';
@@ -18,7 +20,8 @@ export interface Desk {
   /** Operations at work at most. */
   readonly maxConcurrent: number;
   /** From a request until its answer is written and its work is done. */
-  readonly inFlight: Set<Exchange>;
+  readonly inFlight: LinkedList<Exchange>;
+  readonly deadlines: Deadlines;
   /** Operations at work, those whose time was up included: they still cost. */
   active: number;
   /** Answers close their connections. */
@@ -50,7 +53,9 @@ export interface Answer {
 const droppedBodyBytes = 64 * 1024;
 
 /** One request and its answer: its id, its time limit, its record in log and metrics. */
-export class Exchange {
+export class Exchange implements Linked<Exchange> {
+  before: Exchange | undefined = undefined;
+  after: Exchange | undefined = undefined;
   readonly incoming: IncomingMessage;
   readonly outgoing: ServerResponse;
   readonly requestId: string;
@@ -66,7 +71,7 @@ export class Exchange {
   #controller: AbortController | undefined = undefined;
   #abortReason: ServiceError | undefined = undefined;
   #give: ((response: Response) => void) | undefined = undefined;
-  #timer: NodeJS.Timeout | undefined = undefined;
+  #deadline: Deadline | undefined = undefined;
   #working = true;
 
   constructor(desk: Desk, endpoint: Endpoint, incoming: IncomingMessage, outgoing: ServerResponse) {
@@ -103,18 +108,11 @@ export class Exchange {
       desk.active++;
       desk.metrics.inFlight.set(desk.active);
     }
-    desk.inFlight.add(this);
+    desk.inFlight.append(this);
     this.outgoing.once('close', () => this.#closed());
     return new Promise((resolve) => {
       this.#give = resolve;
-      this.#timer = setTimeout(() => {
-        this.interrupt(
-          new ServiceError(
-            'request/timeout',
-            'The request was not finished in time; it may have taken effect.',
-          ),
-        );
-      }, this.#endpoint.timeoutMs);
+      this.#deadline = desk.deadlines.start(this.#endpoint.timeoutMs, () => this.interrupt(timedOut()));
       // A late answer has no one to go to any more; the work's slot is free only now.
       work(this).then(
         (answer) => this.#settle(answer),
@@ -132,7 +130,7 @@ export class Exchange {
   /** The answer is written, or its connection is gone. */
   #closed(): void {
     if (!this.outgoing.writableFinished) this.#abort(disconnected);
-    if (!this.#working) this.#desk.inFlight.delete(this);
+    if (!this.#working) this.#desk.inFlight.remove(this);
   }
 
   #abort(reason: ServiceError): void {
@@ -147,7 +145,7 @@ export class Exchange {
       this.#desk.metrics.inFlight.set(this.#desk.active);
     }
     if (this.outgoing.closed || this.outgoing.destroyed || this.incoming.socket.destroyed) {
-      this.#desk.inFlight.delete(this);
+      this.#desk.inFlight.remove(this);
     }
     this.#deliver(answer);
   }
@@ -156,7 +154,7 @@ export class Exchange {
     const give = this.#give;
     if (give === undefined) return;
     this.#give = undefined;
-    clearTimeout(this.#timer);
+    if (this.#deadline !== undefined) this.#desk.deadlines.end(this.#deadline);
     give(this.#respond(answer));
   }
 
@@ -239,6 +237,13 @@ function levelOf(status: number, notable: boolean, known: boolean): 'error' | 'w
   if (!known) return 'debug';
   if (status > 500) return 'warn';
   return status >= 400 || notable ? 'info' : 'debug';
+}
+
+function timedOut(): ServiceError {
+  return new ServiceError(
+    'request/timeout',
+    'The request was not finished in time; it may have taken effect.',
+  );
 }
 
 const disconnected = new ServiceError('request/invalid', 'The client went away.');

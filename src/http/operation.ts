@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import type { z } from 'zod';
 import type { Caller, IdempotencyKey, Principal } from '../access/caller.ts';
 import { lengthPrefixed } from '../core/bytes.ts';
+import type { Deadlines } from '../core/deadlines.ts';
 import { ServiceError } from '../core/errors.ts';
 import { checkMediaType, readBody } from './body.ts';
 import { checkContentDigest } from './digest.ts';
@@ -28,9 +29,10 @@ export function bodyLimitBytes(route: AnyRoute): number {
 export function serveRoute(
   route: AnyRoute,
   authenticate: Authenticate,
+  deadlines: Deadlines,
   bodyTimeoutMs: number,
 ): (exchange: Exchange, context: Context) => Promise<Answer> {
-  const limitBytes = bodyLimitBytes(route);
+  const limits = { bytes: bodyLimitBytes(route), milliseconds: bodyTimeoutMs, deadlines };
   const { params: paramsSchema, query: querySchema, body: bodySchema } = route.request;
   const { status } = route.answer;
   return async (exchange, context) => {
@@ -38,7 +40,7 @@ export function serveRoute(
     exchange.principal = await authenticate(incoming.headers.authorization);
     const params = paramsSchema && decoded(paramsSchema, context.req.param(), '#path');
     const query = decodedQuery(querySchema, incoming.url ?? '');
-    const raw = await readBody(incoming, outgoing, limitBytes, bodyTimeoutMs);
+    const raw = await readBody(incoming, outgoing, limits);
     try {
       exchange.bytesIn = raw.length;
       const digest = incoming.headers['content-digest'];

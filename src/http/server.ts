@@ -2,7 +2,9 @@ import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import type { Logger } from 'pino';
 import type { Caller } from '../access/caller.ts';
+import { createDeadlines } from '../core/deadlines.ts';
 import { type ErrorCode, ServiceError } from '../core/errors.ts';
+import { createLinkedList } from '../core/linked-list.ts';
 import type { Metrics } from '../core/metrics.ts';
 import { createDocsPages } from './docs.ts';
 import { type Answer, type Desk, type Endpoint, Exchange } from './exchange.ts';
@@ -48,7 +50,8 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
     metrics: createHttpMetrics(options.metrics),
     onRefused: options.onRefused,
     maxConcurrent: options.maxConcurrent ?? 1000,
-    inFlight: new Set(),
+    inFlight: createLinkedList(),
+    deadlines: createDeadlines(),
     active: 0,
     draining: false,
   };
@@ -74,7 +77,7 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
       route.method.toUpperCase(),
       route.path,
       rowOf(route),
-      serveRoute(route, authenticate, bodyTimeoutMs),
+      serveRoute(route, authenticate, desk.deadlines, bodyTimeoutMs),
     );
   }
   const docs = createDocsPages(() => openApiDocument(routes, options.version));

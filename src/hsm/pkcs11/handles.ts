@@ -1,3 +1,4 @@
+import { createLru } from '../../core/lru.ts';
 import type { KeyRef } from '../hsm.ts';
 import type { KeyHandle } from './slow-protocol.ts';
 
@@ -44,8 +45,7 @@ export function createHandleCache(
   unwrap: (key: KeyRef) => Promise<KeyHandle>,
   destroy: (key: KeyHandle) => void,
 ): HandleCache {
-  // A Map iterates in insertion order; a use re-inserts, so the first entry is the least recently used.
-  const entries = new Map<string, HeldKey>();
+  const entries = createLru<HeldKey>();
   const pending = new Map<string, Miss>();
   /** Evicted and still held. */
   const draining = new Set<HeldKey>();
@@ -64,7 +64,7 @@ export function createHandleCache(
   function insert(key: KeyRef, { generation, handle }: KeyHandle, references: number): HeldKey {
     const held: HeldKey = { keyId: key.id, generation, handle, references, evicted: false, onFreed: [] };
     entries.set(key.id, held);
-    for (const oldest of entries.values()) {
+    for (const [, oldest] of entries) {
       if (entries.size <= limit) break;
       remove(oldest);
     }
@@ -84,10 +84,8 @@ export function createHandleCache(
   }
 
   function tryHold(key: KeyRef): HeldKey | undefined {
-    const held = entries.get(key.id);
+    const held = entries.use(key.id);
     if (held === undefined) return undefined;
-    entries.delete(key.id);
-    entries.set(key.id, held);
     held.references += 1;
     return held;
   }
@@ -138,7 +136,7 @@ export function createHandleCache(
     },
     clear() {
       epoch += 1;
-      for (const held of entries.values()) held.evicted = true;
+      for (const [, held] of entries) held.evicted = true;
       entries.clear();
       pending.clear();
       draining.clear();
