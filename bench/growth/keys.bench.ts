@@ -31,7 +31,7 @@ async function prepare(bench: Bench, keys: number): Promise<Place> {
   // The most used are not those that were made first.
   const seeded = shuffled(await seed(bench, directory, { keys, versions: 1 }), seededRandom(randomSeed));
   const { service, figures } = await startAgain(bench, directory, keys);
-  return { keys, directory, service, requests: decryptions(service, seeded), figures };
+  return { keys, directory, service, requests: await decryptions(bench, service, seeded), figures };
 }
 
 /** The last of several starts, and how long the median took. */

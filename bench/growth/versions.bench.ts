@@ -20,7 +20,7 @@ async function prepare(bench: Bench, versions: number) {
   const directory = await initialize(bench);
   const seeded = await seed(bench, directory, { keys: 1, versions });
   const service = await startService(bench, directory);
-  return { service, requests: decryptions(service, seeded.toReversed()) };
+  return { service, requests: await decryptions(bench, service, seeded.toReversed()) };
 }
 
 /** Which version comes next, 0 the newest. */

@@ -9,6 +9,8 @@ import { costOf } from './usage.ts';
 
 const connections = 64;
 const spreadRoundMilliseconds = 700;
+const warmUpMilliseconds = 600;
+const sliceMilliseconds = 250;
 export const spreadSetting = { connections, spreadRoundMilliseconds };
 
 /** Requests to one service, and which comes next. */
@@ -19,20 +21,26 @@ export interface Spread {
   readonly pick: () => number;
 }
 
-export function decryptions(service: BenchService, seeded: readonly Seeded[]): Buffer[] {
-  return seeded.map(({ key, ciphertext }) =>
+/** A request for each ciphertext, sent once by now: what a service's memory and token hold is at rest. */
+export async function decryptions(
+  bench: Bench,
+  service: BenchService,
+  seeded: readonly Seeded[],
+): Promise<Buffer[]> {
+  bench.progress(`decrypting each of ${seeded.length} once`);
+  const requests = seeded.map(({ key, ciphertext }) =>
     requestBytes(service, { path: `/v1/keys/${key}/decrypt`, body: JSON.stringify({ ciphertext }) }),
   );
+  let sent = 0;
+  const pick = () => sent++ % requests.length;
+  while (sent < requests.length)
+    await load({ what: 'each once', service, requests, pick }, sliceMilliseconds);
+  return requests;
 }
 
 function load({ service, requests, pick }: Spread, milliseconds: number) {
   const next = () => requests[pick()] as Buffer;
   return generateCleanly({ target: targetOf(service), connections, milliseconds, next });
-}
-
-/** What a service's memory holds after a while is part of the measurement: first it must come to rest. */
-function warmUpMilliseconds({ requests }: Spread): number {
-  return Math.min(12_000, 1_000 + requests.length / 5);
 }
 
 async function handleMisses(service: BenchService): Promise<number> {
@@ -46,8 +54,8 @@ export async function compareSpreads(
   { few, many, targetRatio }: { few: Spread; many: Spread; targetRatio?: number | undefined },
 ): Promise<{ row: RateRow; misses: Figure }> {
   bench.progress(many.what);
-  await load(few, 500);
-  await load(many, warmUpMilliseconds(many));
+  await load(few, warmUpMilliseconds);
+  await load(many, 2 * warmUpMilliseconds);
   const before = await handleMisses(many.service);
   let operations = 0;
   const row = await medianRound(async () => {
