@@ -86,7 +86,11 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
   const keys = createTokenKeys(() => link, settings.handleLimit);
   const submissions = createSubmissions(() => link, keys.cache, settings.maxQueued);
   const { submit, admit, queued, drain } = submissions;
-  const owner = { onDead: () => keys.clear(), onWorn: (objects: number) => void renew(objects) };
+  const owner = {
+    onDead: () => keys.clear(),
+    onLost: () => submissions.resume(),
+    onWorn: (objects: number) => void renew(objects),
+  };
   mindTokenFiles(() => restoreTokenFiles(settings.softhsmConf, log), log);
   const link: TokenLink = await openTokenLink(settings, { log, limits, owner });
   mindTokenFiles(() => keepTokenFiles(settings.softhsmConf), log);

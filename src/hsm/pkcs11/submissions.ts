@@ -19,8 +19,8 @@ export interface Submissions {
   admit<Result>(work: () => Promise<Result>): Promise<Result>;
   queued(): number;
   /**
-   * Holds back what comes from now on, within the same bounds, until `resume`; resolves when nothing else
-   * is in hand.
+   * Holds back what comes from now on, within the same bounds, until `resume`; resolves then, or before when
+   * nothing else is in hand.
    */
   pause(): Promise<void>;
   /** Lets go what was held back: to the device, or to its refusal when that is away. */
@@ -183,7 +183,7 @@ export function createSubmissions(
     queued: () => queued,
     pause() {
       held ??= [];
-      return when(() => queued === held?.length);
+      return when(() => held === undefined || queued === held.length);
     },
     resume() {
       const waiting = held ?? [];

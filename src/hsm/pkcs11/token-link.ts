@@ -34,6 +34,8 @@ export interface TokenLink {
 interface LinkOwner {
   /** The handles of the generation are dead. */
   onDead(): void;
+  /** The device is away: who waits for it must be told. */
+  onLost(): void;
   /** So many objects were made that the module should be initialized anew: see `TokenLink.renew`. */
   onWorn(objects: number): void;
 }
@@ -182,6 +184,7 @@ function lose(life: Life, returnValue: number): ServiceError {
   const error = away(life);
   life.owner.onDead();
   life.lanes.failAll(life.generation, error);
+  life.owner.onLost();
   life.recovery = recover(life, life.recovery);
   return error;
 }
