@@ -8,6 +8,8 @@ export interface FaultyToken extends TestToken {
   readonly events: string[];
   /** Milliseconds until the first try after each loss. */
   readonly losses: number[];
+  /** Milliseconds each planned re-initialize took. */
+  readonly pauses: number[];
 }
 
 /** A token behind a module with faults to order. @returns undefined without a C compiler */
@@ -20,11 +22,13 @@ export async function openFaultyToken(
   Object.assign(process.env, faults.environment);
   const events: string[] = [];
   const losses: number[] = [];
+  const pauses: number[] = [];
   const token = await openTestToken(
     { module: faults.module, ...change },
-    (_, event, { detail, nextTryMs }) => {
+    (_, event, { detail, nextTryMs, pauseMs }) => {
       events.push(detail === undefined ? event : `${event}:${String(detail)}`);
       if (event === 'hsm.unavailable') losses.push(Number(nextTryMs));
+      if (event === 'hsm.renewed') pauses.push(Number(pauseMs));
     },
     limits,
   );
@@ -33,6 +37,7 @@ export async function openFaultyToken(
     faults,
     events,
     losses,
+    pauses,
     async close() {
       faults.clear();
       await token.close();
