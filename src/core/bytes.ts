@@ -24,18 +24,24 @@ export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
  * Different lists of fields never give the same bytes, which plain concatenation does not promise.
  */
 export function lengthPrefixed(...fields: readonly (Uint8Array | string)[]): Uint8Array {
-  const parts = fields.map((field) => (typeof field === 'string' ? encoder.encode(field) : field));
   let total = 0;
-  for (const part of parts) total += 4 + part.length;
-  const out = new Uint8Array(total);
-  const view = new DataView(out.buffer);
+  for (const field of fields) total += 4 + byteLength(field);
+  const out = Buffer.allocUnsafe(total);
   let at = 0;
-  for (const part of parts) {
-    view.setUint32(at, part.length);
-    out.set(part, at + 4);
-    at += 4 + part.length;
+  for (const field of fields) {
+    const start = at + 4;
+    if (typeof field === 'string') at = start + out.write(field, start);
+    else {
+      out.set(field, start);
+      at = start + field.length;
+    }
+    out.writeUInt32BE(at - start, start - 4);
   }
   return out;
+}
+
+function byteLength(field: Uint8Array | string): number {
+  return typeof field === 'string' ? Buffer.byteLength(field) : field.length;
 }
 
 /** Compares in time that depends on the lengths alone. */

@@ -89,9 +89,16 @@ export function additionalData(header: Uint8Array, namespaceId: Uint8Array, cont
 
 /** Pairs sorted by the UTF-8 bytes of their names, each name and value length-prefixed. */
 function encodeContext(context: Context): Uint8Array {
-  const names = Object.keys(context);
-  if (names.length === 0) return new Uint8Array(0);
-  const pairs = names.map((name) => ({ name: utf8(name), value: utf8(context[name] ?? '') }));
-  if (pairs.length > 1) pairs.sort((a, b) => Buffer.compare(a.name, b.name));
-  return lengthPrefixed(...pairs.flatMap(({ name, value }) => [name, value]));
+  const fields: string[] = [];
+  for (const name of sorted(Object.keys(context))) fields.push(name, context[name] ?? '');
+  return lengthPrefixed(...fields);
+}
+
+const surrogate = /[\ud800-\udfff]/;
+
+/** The order of UTF-8 bytes is that of code points, and so is that of UTF-16 unless there are surrogates. */
+function sorted(names: readonly string[]): readonly string[] {
+  if (names.length < 2) return names;
+  if (!names.some((name) => surrogate.test(name))) return names.toSorted();
+  return names.toSorted((a, b) => Buffer.compare(utf8(a), utf8(b)));
 }
