@@ -29,29 +29,38 @@ interface Kill {
   readonly point: Point;
 }
 
-/** Each point of each operation with each ending, in an order of chance, the operations by turns. */
+/** Nothing is armed: the power fails right after the answer, and keeps what was synced alone. */
+const answered: Point = { step: 0, moment: 'after', ending: 'power, nothing unsynced kept', seed: 0 };
+
+/**
+ * What was answered first, for each operation; then each point with each ending, in an order of chance, the
+ * operations by turns.
+ */
 async function plan(counted: Victim): Promise<Kill[]> {
+  const names = Object.keys(operations);
   const lists: Kill[][] = [];
-  for (const name of Object.keys(operations)) {
+  for (const name of names) {
     const { length: steps } = await stepsOf(counted, name);
     expect([name, steps > 0]).toEqual([name, true]);
-    const all = Array.from({ length: steps + 1 }, (_, index) => index + 1).flatMap((step) =>
-      (['before', 'after'] as const)
-        .filter((moment) => step <= steps || moment === 'before')
-        .flatMap((moment) =>
-          endings.map((ending) => ({ name, point: { step, moment, ending, seed: step } })),
-        ),
-    );
-    lists.push(shuffled(all));
+    lists.push(shuffled(pointsOf(steps).map((point) => ({ name, point }))));
   }
   const longest = Math.max(...lists.map(({ length }) => length));
   const turns = Array.from({ length: longest }, (_, turn) =>
     lists.flatMap((list) => list.slice(turn, turn + 1)),
-  ).flat();
+  );
+  const all = [...names.map((name) => ({ name, point: answered })), ...turns.flat()];
   return Array.from({ length: kills }, (_, index) => {
-    const { name, point } = turns[index % turns.length] as Kill;
+    const { name, point } = all[index % all.length] as Kill;
     return { name, point: { ...point, seed: index } };
   });
+}
+
+function pointsOf(steps: number): Point[] {
+  return Array.from({ length: steps }, (_, index) => index + 1).flatMap((step) =>
+    (['before', 'after'] as const).flatMap((moment) =>
+      endings.map((ending) => ({ step, moment, ending, seed: step })),
+    ),
+  );
 }
 
 function shuffled<Item>(items: readonly Item[]): Item[] {
@@ -98,6 +107,5 @@ test.each([
   ['the audit directory’s name', '/data$', 'audit.record'],
 ])('notices that %s are not synced', async (_, lie, name) => {
   const own = await victim(lie);
-  const point: Point = { step: 0, moment: 'before', ending: 'power, nothing unsynced kept', seed: 0 };
-  await expect(crash(own, name, point)).rejects.toThrow('after the answer');
+  await expect(crash(own, name, answered)).rejects.toThrow('after the answer');
 });

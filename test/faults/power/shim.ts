@@ -96,8 +96,8 @@ export function createShim({
     journal() {
       const bytes = Buffer.alloc(fstatSync(journal).size - read);
       readSync(journal, bytes, 0, bytes.length, read);
-      const records = parse(bytes);
-      read += bytes.length;
+      const { records, parsedBytes } = parse(bytes);
+      read += parsedBytes;
       return records;
     },
     close() {
@@ -107,10 +107,11 @@ export function createShim({
   };
 }
 
-/** A record that a kill cut off ends it. */
-function parse(bytes: Buffer): JournalRecord[] {
+/** Without what is still being written, or was cut off by a kill. */
+function parse(bytes: Buffer): { records: JournalRecord[]; parsedBytes: number } {
   const records: JournalRecord[] = [];
-  for (let at = 0; at + headBytes <= bytes.length; ) {
+  let at = 0;
+  while (at + headBytes <= bytes.length) {
     const kind = kinds[String.fromCharCode(bytes.readUInt32LE(at))];
     if (kind === undefined) throw new Error('the journal is damaged');
     const labelEnd = at + headBytes + bytes.readUInt32LE(at + 24);
@@ -126,5 +127,5 @@ function parse(bytes: Buffer): JournalRecord[] {
     });
     at = end;
   }
-  return records;
+  return { records, parsedBytes: at };
 }
