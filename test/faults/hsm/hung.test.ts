@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { isServiceError } from '../../../src/core/errors.ts';
 import { openPkcs11Hsm } from '../../../src/hsm/pkcs11/adapter.ts';
 import { CKR } from '../../../src/hsm/pkcs11/cryptoki.ts';
@@ -99,8 +101,11 @@ test('slow is not hung', async () => {
 
 /** Guarantees that a process whose device hangs can end all the same: in order, or at once. */
 test.each(['close', 'exit'])('the process ends while a call hangs: %s', async (way) => {
+  const folder = mkdtempSync(join(tmpdir(), 'stathera-hung-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   const child = spawn(process.execPath, [join(import.meta.dirname, 'child.ts'), way], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, TMPDIR: folder },
   });
   let output = '';
   child.stdout.on('data', (chunk) => {
