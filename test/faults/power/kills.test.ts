@@ -5,7 +5,7 @@ import { endings, usePreloaded } from './preloaded.ts';
 import { crash, createVictim, finish, operations, stepsOf, type Victim } from './rounds.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
-const kills = nightly ? 800 : 48;
+const kills = nightly ? 700 : 48;
 const lanes = 2;
 
 const library = usePreloaded();
@@ -97,6 +97,16 @@ test('loses nothing to a death at any durable step', { timeout: nightly ? 3_600_
   if (nightly)
     for (const [at, times] of [...died].toSorted(([one], [other]) => one.localeCompare(other)))
       process.stdout.write(`  ${times} × ${at}\n`);
+});
+
+/** Guarantees that a death while SoftHSM rewrites the token at a login, which it does in place, does not cost the token. */
+test('keeps the token through a death in a login', async () => {
+  const own = await victim();
+  const steps = await stepsOf(own, 'service.start');
+  const cut = steps.findIndex(({ label }) => /^truncate .*token\.object$/.test(label));
+  expect(cut).toBeGreaterThanOrEqual(0);
+  const at = await crash(own, 'service.start', { step: cut + 1, moment: 'after', ending: 'kill', seed: 0 });
+  expect(at).toContain('token.object');
 });
 
 /** Guarantees that the test above can fail: where the syncs of one kind of thing are not made, what was acknowledged is found missing. */

@@ -8,7 +8,7 @@ import { createMachine, type Machine, type Point, runCommand } from './machine.t
 import { endings, usePreloaded } from './preloaded.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
-const kills = nightly ? 200 : 12;
+const kills = nightly ? 300 : 12;
 const lanes = 2;
 
 const library = usePreloaded();
@@ -61,22 +61,23 @@ async function killedSetUp(point: Point): Promise<string | undefined> {
   return diedAt;
 }
 
-async function countSteps(): Promise<number> {
+/** The steps to die at. SoftHSM cuts and writes the same files fifty times over: one in ten of those will do. */
+async function stepsOfSetUp(): Promise<number[]> {
   const machine = await newMachine();
   expect((await initialize(machine)).code).toBe(0);
-  const steps = machine.shim.stepsTaken();
+  const steps = machine.steps().filter(({ label, step }) => !label.startsWith('truncate') || step % 10 === 0);
   await expectSetUp(machine);
-  return steps;
+  return steps.map(({ step }) => step);
 }
 
 /** Guarantees that a set-up that dies before or after any durable step, alone or with the power, is finished by the next, and is on disk once it says so. */
 test('finishes a set-up that died at any durable step', {
   timeout: nightly ? 3_600_000 : 240_000,
 }, async () => {
-  const steps = await countSteps();
+  const steps = await stepsOfSetUp();
   const points = fc.sample(
     fc.record<Point>({
-      step: fc.integer({ min: 1, max: steps }),
+      step: fc.constantFrom(...steps),
       moment: fc.constantFrom('before', 'after'),
       ending: fc.constantFrom(...endings),
       seed: fc.nat(),
@@ -94,7 +95,7 @@ test('finishes a set-up that died at any durable step', {
   };
   await Promise.all(Array.from({ length: lanes }, lane));
   expect(died.size).toBeGreaterThan(kills / 4);
-  process.stdout.write(`${kills} killed set-ups of ${steps} steps, at ${died.size} points\n`);
+  process.stdout.write(`${kills} killed set-ups of ${steps.length} steps, at ${died.size} points\n`);
   if (nightly) for (const at of [...died].toSorted()) process.stdout.write(`  ${at}\n`);
 });
 

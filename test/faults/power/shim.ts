@@ -22,8 +22,6 @@ export interface Shim {
   readonly env: Readonly<Record<string, string>>;
   /** Kills their process group at the step so many from now: 1 is the next. 0 disarms. */
   arm(step: number, moment: Moment): void;
-  /** The same, by the number of the step since the folder was new. */
-  stepsTaken(): number;
   /** What is new since the last call. */
   journal(): JournalRecord[];
   close(): void;
@@ -92,7 +90,6 @@ export function createShim({
       order.writeUInt32LE(moment === 'before' ? 1 : 2, 4);
       writeSync(control, order, 0, 8, 4);
     },
-    stepsTaken: steps,
     journal() {
       const bytes = Buffer.alloc(fstatSync(journal).size - read);
       readSync(journal, bytes, 0, bytes.length, read);
