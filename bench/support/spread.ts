@@ -1,4 +1,5 @@
 // Decryptions spread over many keys or versions, against the same with few.
+import { generate } from '../load/generate.ts';
 import type { Bench } from './bench.ts';
 import { generateCleanly, requestBytes, targetOf } from './over-http.ts';
 import type { Figure, RateRow } from './report.ts';
@@ -32,9 +33,11 @@ export async function decryptions(
     requestBytes(service, { path: `/v1/keys/${key}/decrypt`, body: JSON.stringify({ ciphertext }) }),
   );
   let sent = 0;
-  const pick = () => sent++ % requests.length;
+  const target = targetOf(service);
+  const next = () => requests[sent++ % requests.length] as Buffer;
+  // Nothing is measured yet: a moment in which a busy disk made the service refuse does not matter.
   while (sent < requests.length)
-    await load({ what: 'each once', service, requests, pick }, sliceMilliseconds);
+    await generate({ target, connections, milliseconds: sliceMilliseconds, next });
   return requests;
 }
 
