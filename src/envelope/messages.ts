@@ -1,6 +1,6 @@
 import { concatBytes, equalBytes, secretBytes, wipe } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
-import { idBytes, publicRandom } from '../core/ids.ts';
+import { publicRandom } from '../core/ids.ts';
 import { type Hsm, HsmRejected } from '../hsm/hsm.ts';
 import type { KeyVersion } from '../keys/key.ts';
 import {
@@ -58,7 +58,7 @@ export function createMessages(hsm: Hsm): Messages {
     async open(version, parsed, context) {
       if (parsed.suite.number !== version.suite.number) throw decryptionFailed();
       const header = encodeHeader(parsed);
-      const aad = additionalData(header, idBytes(version.namespaceId), context);
+      const aad = additionalData(header, version.idBytes.namespaceId, context);
       const data = await hsm
         .decrypt(version.ref, { nonce: parsed.nonce, aad, data: parsed.sealed })
         .catch(rejectedAlike);
@@ -71,7 +71,7 @@ export function createMessages(hsm: Hsm): Messages {
 
     async reseal({ version: old, parsed, context }, to) {
       if (parsed.suite.number !== old.suite.number) throw decryptionFailed();
-      const aad = additionalData(encodeHeader(parsed), idBytes(old.namespaceId), context);
+      const aad = additionalData(encodeHeader(parsed), old.idBytes.namespaceId, context);
       const next = place(to.version, parsed.kind, parsed.messageId, to.context);
       const sealed = await hsm
         .reencrypt(
@@ -95,12 +95,12 @@ function place(version: KeyVersion, kind: CiphertextKind, messageId: Uint8Array,
   const header = encodeHeader({
     suite,
     kind,
-    keyId: idBytes(version.keyId),
-    versionId: idBytes(version.id),
+    keyId: version.idBytes.keyId,
+    versionId: version.idBytes.id,
     messageId,
     nonce,
   });
-  return { header, nonce, aad: additionalData(header, idBytes(version.namespaceId), context) };
+  return { header, nonce, aad: additionalData(header, version.idBytes.namespaceId, context) };
 }
 
 function rejectedAlike(error: unknown): never {

@@ -1,5 +1,6 @@
 import type { AuditTarget } from '../audit/entry.ts';
 import { ServiceError } from '../core/errors.ts';
+import { idBytes } from '../core/ids.ts';
 import { type Algorithm, type Suite, suites } from '../crypto/suites.ts';
 import type { KeyRef } from '../hsm/hsm.ts';
 import type { KeyRow, KeyState, KeyVersionRow, VersionState } from '../store/schema.ts';
@@ -24,6 +25,14 @@ export interface KeyVersion {
   readonly state: VersionState;
   readonly suite: Suite;
   readonly ref: KeyRef;
+  /** Its ids as ciphertexts hold them, 16 bytes each: every operation needs them. */
+  readonly idBytes: VersionIdBytes;
+}
+
+interface VersionIdBytes {
+  readonly id: Uint8Array;
+  readonly keyId: Uint8Array;
+  readonly namespaceId: Uint8Array;
 }
 
 /** What is told of a key. Times in milliseconds. */
@@ -94,7 +103,12 @@ export function versionFromRow(row: KeyVersionRow, kek: KeyRef): KeyVersion {
     state: row.state,
     suite,
     ref: { id: row.id, kind: suite.keyKind, blob: row.blob, under: kek },
+    idBytes: versionIdBytes({ id: row.id, keyId: row.key_id, namespaceId: row.namespace_id }),
   };
+}
+
+export function versionIdBytes(ids: Pick<KeyVersion, 'id' | 'keyId' | 'namespaceId'>): VersionIdBytes {
+  return { id: idBytes(ids.id), keyId: idBytes(ids.keyId), namespaceId: idBytes(ids.namespaceId) };
 }
 
 function suiteOf(algorithm: string): Suite {

@@ -7,7 +7,7 @@ import { type Algorithm, suites } from '../../src/crypto/suites.ts';
 import { type CiphertextKind, type Context, parseCiphertext } from '../../src/envelope/format.ts';
 import { createMessages } from '../../src/envelope/messages.ts';
 import type { Hsm } from '../../src/hsm/hsm.ts';
-import type { KeyVersion } from '../../src/keys/key.ts';
+import { type KeyVersion, versionIdBytes } from '../../src/keys/key.ts';
 import { type KnownKek, openTestToken, type TestToken } from '../support/token.ts';
 import { committedCases, hex } from '../support/vectors.ts';
 import { base64, overwritten } from './support.ts';
@@ -39,18 +39,16 @@ beforeAll(async () => {
 afterAll(() => token.close());
 
 /** A version whose key the test knows. */
-function knownVersion(suite: Algorithm, key: Uint8Array, ids: Partial<KeyVersion> = {}): KeyVersion {
+function knownVersion(
+  suite: Algorithm,
+  key: Uint8Array,
+  ids: Partial<Pick<KeyVersion, 'id' | 'keyId' | 'namespaceId'>> = {},
+): KeyVersion {
+  const { id = newId(), keyId = newId(), namespaceId = newId() } = ids;
   return {
-    ...{
-      id: newId(),
-      keyId: newId(),
-      namespaceId: newId(),
-      ordinal: 1,
-      state: 'enabled',
-      suite: suites[suite],
-    },
+    ...{ id, keyId, namespaceId, ordinal: 1, state: 'enabled', suite: suites[suite] },
     ref: kek.importKey(suites[suite].keyKind, key),
-    ...ids,
+    idBytes: versionIdBytes({ id, keyId, namespaceId }),
   };
 }
 

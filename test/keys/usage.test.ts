@@ -7,7 +7,7 @@ import { sql } from 'kysely';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { newId } from '../../src/core/ids.ts';
 import { suites } from '../../src/crypto/suites.ts';
-import type { KeyVersion } from '../../src/keys/key.ts';
+import { type KeyVersion, versionIdBytes } from '../../src/keys/key.ts';
 import { blockUses, createUsage, type Usage } from '../../src/keys/usage.ts';
 import { migrate } from '../../src/store/migrations.ts';
 import { createRowAuthenticator } from '../../src/store/rows.ts';
@@ -42,7 +42,8 @@ async function place() {
     usage: (): Usage =>
       createUsage({ store, rows, clock, onRotationDue: (version) => void due.push(version.id) }),
     async version(reserved = 0): Promise<KeyVersion> {
-      const [id, namespaceId] = [newId(), newId()];
+      const ids = { id: newId(), keyId: newId(), namespaceId: newId() };
+      const { id, namespaceId } = ids;
       const row = { version_id: id, namespace_id: namespaceId, reserved, revision: 1 };
       const sealed = await rows.seal('key_usage', row);
       await store.db
@@ -50,8 +51,9 @@ async function place() {
         .values({ ...sealed, last_used_at: null })
         .execute();
       return {
-        ...{ id, keyId: newId(), namespaceId, ordinal: 1, state: 'enabled', suite: suites['aes-256-gcm'] },
+        ...{ ...ids, ordinal: 1, state: 'enabled', suite: suites['aes-256-gcm'] },
         ref: { id, kind: 'aes-256', blob: new Uint8Array(40), under: 'root' },
+        idBytes: versionIdBytes(ids),
       };
     },
     async row(version: KeyVersion) {
