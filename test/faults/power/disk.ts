@@ -141,7 +141,7 @@ function mixedContent(durable: Buffer, live: string | undefined, chance: Chance)
   const content = Buffer.alloc(chance() ? now.length : durable.length);
   durable.copy(content);
   for (let at = 0; at < content.length; at += sectorBytes) {
-    if (chance()) now.copy(content, at, at, Math.min(at + sectorBytes, now.length));
+    if (chance()) now.subarray(at, at + sectorBytes).copy(content, at);
   }
   return content;
 }
