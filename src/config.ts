@@ -57,7 +57,9 @@ export const settings = {
   STATHERA_PKCS11_WRAP_MECHANISM: mechanism.describe(
     'CKM number of AES-KWP (RFC 5649); default as the module has it',
   ),
-  STATHERA_HSM_HANDLES: whole('2000', 16, 100_000).describe('Unwrapped keys held in the token at once'),
+  STATHERA_HSM_HANDLES: whole('10000', 16, 100_000).describe(
+    'Unwrapped keys held in the token at once; 8.5 KB each in SoftHSM',
+  ),
   STATHERA_HSM_QUEUE: whole('8192', 64, 1_000_000).describe('Operations waiting for the HSM at most'),
   STATHERA_TLS_CERT_FILE: file.describe(
     'PEM certificate chain; with the key file the listener speaks TLS 1.3',

@@ -73,7 +73,7 @@ export function createKeys({
   systemKeys,
   operations,
   clock,
-  limit = { keys: 20_000, versions: 50_000 },
+  limit = { keys: 50_000, versions: 50_000 },
   onRotationFailed,
 }: {
   store: Store;

@@ -19,7 +19,7 @@ export interface Pkcs11Settings {
 }
 
 export const pkcs11Defaults = {
-  handleLimit: 2000,
+  handleLimit: 10_000,
   maxQueued: 8192,
 } as const satisfies Partial<Pkcs11Settings>;
 

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { type HsmLog, siblingModule } from './settings.ts';
-import type { SlowAnswer, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
+import type { SlowAnswer, SlowCall, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
 
 export interface SlowLane {
   /** Answered in order. @throws what `failAll` was given, or that the lane ended */
@@ -31,6 +31,7 @@ export function startSlowLane(
     execArgv: [],
   });
   const waiting = new Map<number, Waiting>();
+  let unsent: SlowCall[] = [];
   let lastId = 0;
   let lastAnswerAt = 0;
   let finishing = false;
@@ -42,9 +43,11 @@ export function startSlowLane(
       return;
     }
     lastAnswerAt = performance.now();
-    const call = waiting.get(message.id);
-    waiting.delete(message.id);
-    call?.resolve(message.answer);
+    for (const { id, answer } of message.answers) {
+      const call = waiting.get(id);
+      waiting.delete(id);
+      call?.resolve(answer);
+    }
   });
   worker.on('error', () => undefined);
   worker.on('exit', () => {
@@ -53,6 +56,12 @@ export function startSlowLane(
     waiting.clear();
     onExit(finishing);
   });
+
+  function send(): void {
+    const calls = unsent;
+    unsent = [];
+    if (!ended) worker.postMessage(calls, []);
+  }
 
   function failAll(error: Error): void {
     for (const call of waiting.values()) call.reject(error);
@@ -66,7 +75,8 @@ export function startSlowLane(
       const id = lastId;
       return new Promise((resolve, reject) => {
         waiting.set(id, { since: performance.now(), resolve, reject });
-        worker.postMessage({ id, request }, []);
+        // The calls of one turn go together.
+        if (unsent.push({ id, request }) === 1) setImmediate(send);
       });
     },
     failAll,

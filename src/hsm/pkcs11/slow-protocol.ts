@@ -51,8 +51,17 @@ export type SlowSettings = TokenPlace & {
   readonly revocation: Revocation;
 };
 
+/** Calls travel together, and so do their answers: a message costs both threads as much as an unwrap. */
+export interface SlowCall {
+  readonly id: number;
+  readonly request: SlowRequest;
+}
+
 export type SlowMessage =
-  | { readonly type: 'answer'; readonly id: number; readonly answer: SlowAnswer }
+  | {
+      readonly type: 'answers';
+      readonly answers: readonly { readonly id: number; readonly answer: SlowAnswer }[];
+    }
   | {
       readonly type: 'event';
       readonly level: 'info' | 'warn' | 'error';

@@ -12,7 +12,7 @@ import {
   TokenRefusal,
 } from './login.ts';
 import { isRevoked } from './revocation.ts';
-import type { SlowAnswer, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
+import type { SlowAnswer, SlowCall, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
 import { openSlowSession, type SlowSession } from './slow-session.ts';
 
 const port = parentPort;
@@ -77,7 +77,19 @@ function answer(request: SlowRequest): SlowAnswer {
   return session.answer(request);
 }
 
-port.on('message', ({ id, request }: { id: number; request: SlowRequest }) => {
-  send({ type: 'answer', id, answer: answer(request) });
-  if (request.type === 'finish') port.close();
+/** Answers do not wait longer for those of the calls after them. */
+const holdAnswersMs = 1;
+
+port.on('message', (calls: readonly SlowCall[]) => {
+  let answers: { id: number; answer: SlowAnswer }[] = [];
+  let since = performance.now();
+  for (const { id, request } of calls) {
+    answers.push({ id, answer: answer(request) });
+    if (performance.now() - since < holdAnswersMs) continue;
+    send({ type: 'answers', answers });
+    answers = [];
+    since = performance.now();
+  }
+  if (answers.length > 0) send({ type: 'answers', answers });
+  if (calls.some(({ request }) => request.type === 'finish')) port.close();
 });
