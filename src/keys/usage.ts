@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createCache } from '../core/cache.ts';
 import type { Clock } from '../core/clock.ts';
 import { isServiceError, ServiceError } from '../core/errors.ts';
@@ -33,7 +34,8 @@ interface Block {
 export const blockUses = 2 ** 20;
 const blocksLimit = 50_000;
 const touchedLimit = 100_000;
-const flushRows = 500;
+/** Written at a time: a few milliseconds, after which everyone else has a turn. */
+const flushRows = 100;
 
 export function createUsage({
   store,
@@ -99,6 +101,7 @@ export function createUsage({
       try {
         for (let at = 0; at < batch.length; at += flushRows) {
           await writeLastUses(store, batch.slice(at, at + flushRows));
+          await nextTurn();
         }
       } catch (error) {
         // Kept for the next time, unless they were used again meanwhile.
@@ -137,13 +140,15 @@ async function usageRow(store: Store, rows: RowAuthenticator, versionId: string)
 }
 
 async function writeLastUses(store: Store, uses: readonly (readonly [string, number])[]): Promise<void> {
+  // Compiled once: building the query costs more than running it.
+  const update = store.db
+    .updateTable('key_usage')
+    .set({ last_used_at: 0 })
+    .where('version_id', '=', '')
+    .compile();
   await store.transaction(async (tx) => {
     for (const [versionId, lastUsedAt] of uses) {
-      await tx
-        .updateTable('key_usage')
-        .set({ last_used_at: lastUsedAt })
-        .where('version_id', '=', versionId)
-        .execute();
+      await tx.executeQuery({ ...update, parameters: [lastUsedAt, versionId] });
     }
   });
 }

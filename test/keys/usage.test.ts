@@ -203,6 +203,22 @@ test('last uses', async () => {
   expect((await here.row(first)).last_used_at).toBe(9000);
 });
 
+/** Guarantees that writing many last uses lets everyone else have turns: it is done every minute, beside requests. */
+test('last uses are written in short pieces', async () => {
+  const here = await place();
+  const usage = here.usage();
+  for (let index = 0; index < 2_000; index += 1) usage.touch(newId());
+  let [turns, over] = [0, false];
+  const count = (): void => {
+    turns += 1;
+    if (!over) setImmediate(count);
+  };
+  setImmediate(count);
+  await usage.flush();
+  over = true;
+  expect(turns).toBeGreaterThanOrEqual(15);
+});
+
 /** Guarantees the same of the running service: killed, stopped, at the limits, with its own name in the record. */
 test('the service counts, rotates and refuses', { timeout: 120_000 }, async () => {
   const dataDir = await freshDataDir();
