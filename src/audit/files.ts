@@ -41,6 +41,8 @@ export const nodeFiles: AuditFiles = {
   },
   async open(path) {
     const handle = await open(path, O_RDWR | O_APPEND | O_DSYNC);
+    // A process killed before its write was synced left it in the page cache: what follows must not outlast it.
+    await handle.sync();
     return segmentFile(handle);
   },
   remove: (path) => rm(path),

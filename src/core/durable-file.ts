@@ -47,6 +47,9 @@ function writeTemporary(path: string, content: string | Uint8Array): string {
   try {
     writeFileSync(file, content);
     fsyncSync(file);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
   } finally {
     closeSync(file);
   }

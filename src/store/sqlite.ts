@@ -1,5 +1,8 @@
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { type CompiledQuery, Kysely, SqliteDialect, type SqliteStatement } from 'kysely';
+import { fsyncPath } from '../core/durable-file.ts';
 import { ServiceError } from '../core/errors.ts';
 import { sqliteDialect } from './migrations.ts';
 import type { Schema } from './schema.ts';
@@ -52,6 +55,7 @@ function open({ file, readonly = false, busyMilliseconds = 5000 }: SqliteSetting
     if (!readonly) {
       database.pragma('journal_mode = WAL');
       database.pragma('synchronous = FULL');
+      syncRecovered(file);
     }
     database.pragma('foreign_keys = ON');
     database.pragma('trusted_schema = OFF');
@@ -60,6 +64,16 @@ function open({ file, readonly = false, busyMilliseconds = 5000 }: SqliteSetting
   } catch (error) {
     throw unavailable(error);
   }
+}
+
+/**
+ * A process that was killed between the write of a commit and its sync left it in the page cache, and SQLite
+ * takes it for committed without a sync of its own. What is built on it must not outlast it.
+ */
+function syncRecovered(file: string): void {
+  const log = `${file}-wal`;
+  if (existsSync(log)) fsyncPath(log);
+  fsyncPath(dirname(resolve(file)));
 }
 
 /**

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { concatBytes, lengthPrefixed } from '../../core/bytes.ts';
 import { ServiceError } from '../../core/errors.ts';
@@ -11,6 +12,7 @@ import { KnownAnswerMismatch, processKnownAnswers } from './known-answers.ts';
 import { threadsRunning } from './lanes.ts';
 import { moduleTraits } from './modules.ts';
 import { nonceBytes, tagBytes } from './packing.ts';
+import { pinRefused } from './pin.ts';
 import {
   decryptDraft,
   encryptDraft,
@@ -91,13 +93,22 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
     onLost: () => submissions.resume(),
     onWorn: (objects: number) => void renew(objects),
   };
-  mindTokenFiles(() => restoreTokenFiles(settings.softhsmConf, log), log);
+  mindTokenFiles(() => {
+    restoreTokenFiles(settings.softhsmConf, log);
+    // What is whole and not the copy is newer: a changed PIN must survive the login that comes now.
+    keepTokenFiles(settings.softhsmConf);
+  }, log);
   const link: TokenLink = await openTokenLink(settings, { log, limits, owner });
   mindTokenFiles(() => keepTokenFiles(settings.softhsmConf), log);
   let closed: Promise<void> | undefined;
 
   /** The rare re-initialize of a module that leaks: what comes meanwhile waits, what is in hand is finished. */
   async function renew(objects: number): Promise<void> {
+    if (!existsSync(settings.pinFile) || pinRefused(settings.pinFile)) {
+      // What works is worth more than the memory.
+      log('warn', 'hsm.renew-postponed', { objects });
+      return;
+    }
     const since = performance.now();
     await submissions.pause();
     const before = link.generation();

@@ -101,7 +101,7 @@ function logInWithPin(cryptoki: Cryptoki, session: Handle, pinFile: string, log:
     if (code === CKR.USER_ALREADY_LOGGED_IN) return;
     if (code === CKR.USER_PIN_NOT_INITIALIZED) {
       throw new TokenRefusal(
-        'The token has no user PIN yet. Run the set-up again, it finishes the token.',
+        'The token has no user PIN. Set it with the vendor’s tool and put it into the PIN file.',
         error,
       );
     }

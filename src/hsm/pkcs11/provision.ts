@@ -43,6 +43,7 @@ export function provisionHere(settings: TokenSettings): ProvisionedToken {
     removeUnfinished(softhsmConf);
     writeConfiguration(softhsmConf, tokensFolder(softhsmConf));
     restoreTokenFiles(softhsmConf);
+    keepTokenFiles(softhsmConf);
   }
   requireUntriedPin(pinFile);
   const module = loadGraphene(settings.module);

@@ -77,7 +77,7 @@ function answer(request: SlowRequest): SlowAnswer {
   return session.answer(request);
 }
 
-/** Answers do not wait longer for those of the calls after them. */
+/** So long answers wait for those after them, and for one call more; should that hang, they are lost with it. */
 const holdAnswersMs = 1;
 
 port.on('message', (calls: readonly SlowCall[]) => {

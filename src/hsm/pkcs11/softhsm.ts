@@ -44,7 +44,7 @@ export function fsyncTree(path: string): void {
 
 /** The token's PIN and flags. Without it every key under the root is lost. */
 const tokenFile = 'token.object';
-/** The same as it was at a login that went well. SoftHSM looks at names that end in `.object` alone. */
+/** The same as it was before or after a login, whole. SoftHSM looks at names that end in `.object` alone. */
 const keptFile = 'token.kept';
 /** A count of changes comes first. */
 const countBytes = 8;
@@ -52,9 +52,10 @@ const countBytes = 8;
 /** Keeps a durable copy of each token's own file, where it is another than the one that is kept. */
 export function keepTokenFiles(softhsmConf: string | undefined): void {
   for (const { file, kept } of tokenFiles(softhsmConf)) {
-    const content = read(file);
-    if (isDamaged(content)) continue;
-    if (!read(kept).subarray(countBytes).equals(content.subarray(countBytes))) writeDurably(kept, content);
+    const [content, copy] = [read(file), read(kept)];
+    // Shorter than the copy: another process is in the middle of its login.
+    if (isDamaged(content) || content.length < copy.length) continue;
+    if (!copy.subarray(countBytes).equals(content.subarray(countBytes))) writeDurably(kept, content);
   }
 }
 

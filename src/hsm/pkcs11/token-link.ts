@@ -242,7 +242,7 @@ function pause(life: Life, ms: number): Promise<void> {
 
 async function end(life: Life): Promise<void> {
   life.state = 'closed';
-  life.lanes.fast()?.failAll(unavailable('The HSM connection is closed.'));
+  life.lanes.failAll(life.generation, unavailable('The HSM connection is closed.'));
   life.wake();
   const finished = life.lanes
     .finish(() => life.recovery)

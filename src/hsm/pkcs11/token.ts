@@ -26,9 +26,9 @@ export type TokenAnswer =
 const answerWithinMs = 60_000;
 
 /**
- * Makes sure of the token: its PIN file, SoftHSM's configuration and token (only with `softhsmConf`), the
- * user PIN and the root. Does nothing when all is there; killed at any point, the next call finishes. Never
- * initializes a token that has a user PIN, and spends at most one try of the PIN.
+ * Makes sure of the token and its root; with `softhsmConf` an absent token is made, with its PIN file. Does
+ * nothing when all is there; killed at any point, the next call finishes. Never initializes a token that is
+ * there, and spends at most one try of the PIN.
  * @throws ServiceError `hsm/unavailable` whose detail tells what to do
  */
 export async function provisionToken(settings: TokenSettings): Promise<ProvisionedToken> {
