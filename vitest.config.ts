@@ -17,7 +17,7 @@ export default defineConfig({
     provide: { seed },
     globalSetup: ['test/setup/global.ts'],
     setupFiles: ['test/setup/properties.ts'],
-    testTimeout: nightly ? 600_000 : 30_000,
+    testTimeout: nightly ? 600_000 : 120_000,
     hookTimeout: nightly ? 120_000 : 60_000,
     teardownTimeout: 10_000,
     allowOnly: false,

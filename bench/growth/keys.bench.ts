@@ -1,6 +1,6 @@
 // What: POST /v1/keys/{key}/decrypt of 32 B over HTTP/1.1, 64 connections, over 10, 1,000 and 10,000 keys, with
 // --full 100,000; keys chosen by Zipf's law (exponent 1) and, for comparison, uniformly. A service for each number
-// of keys, with the default settings: 2,000 keys in the token, 20,000 in memory. Then how long each takes to start.
+// of keys, with the default settings: 10,000 keys in the token, 50,000 in memory. Then how long each takes to start.
 // Leaves out: TLS, a network, hardware HSMs, encryption, making the keys, and their audit records: the databases are
 // seeded (support/seed-process.ts). A start finds the files in the system's cache, and a log of a few records.
 // Floor: the same over 10 keys by Zipf's law, in the same run, rounds taking turns.

@@ -1,6 +1,6 @@
 // What: POST /v1/keys/{key}/decrypt of 32 B over HTTP/1.1, 64 connections, of ciphertexts of one key with 1, 100 and
 // 10,000 versions; versions chosen by Zipf's law (exponent 1), the newest most often, and, for comparison, always
-// the newest and uniformly. A service for each number of versions, default settings: 2,000 versions in the token.
+// the newest and uniformly. A service for each number of versions, default settings: 10,000 versions in the token.
 // Leaves out: TLS, a network, hardware HSMs, encryption, making the versions, and their audit records: the databases
 // are seeded (support/seed-process.ts).
 // Floor: the same with one version, in the same run, rounds taking turns.

@@ -41,9 +41,14 @@ export const nodeFiles: AuditFiles = {
   },
   async open(path) {
     const handle = await open(path, O_RDWR | O_APPEND | O_DSYNC);
-    // A process killed before its write was synced left it in the page cache: what follows must not outlast it.
-    await handle.sync();
-    return segmentFile(handle);
+    try {
+      // A process killed before its write was synced left it in the page cache: what follows must not outlast it.
+      await handle.sync();
+      return await segmentFile(handle);
+    } catch (error) {
+      await handle.close().catch(() => undefined);
+      throw error;
+    }
   },
   remove: (path) => rm(path),
   list: (directory) => readdir(directory),

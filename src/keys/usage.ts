@@ -51,6 +51,9 @@ export function createUsage({
 }): Usage {
   const blocks = createCache<Block>(blocksLimit);
   let touched = new Map<string, number>();
+  /** On their way to the store. */
+  let writing: ReadonlyMap<string, number> = new Map();
+  let flushed: Promise<void> = Promise.resolve();
 
   /** Adds to the durable count; compare-and-set, so that processes never share a block. */
   async function reserve(version: KeyVersion, uses: number): Promise<Block> {
@@ -78,6 +81,24 @@ export function createUsage({
     await writeReserved(store, rows, row, row.reserved - rest);
   }
 
+  async function writeTouched(): Promise<void> {
+    writing = touched;
+    touched = new Map();
+    const batch = [...writing];
+    try {
+      for (let at = 0; at < batch.length; at += flushRows) {
+        await writeLastUses(store, batch.slice(at, at + flushRows));
+        await nextTurn();
+      }
+    } catch (error) {
+      // Kept for the next time, unless they were used again meanwhile.
+      touched = new Map([...batch, ...touched]);
+      throw error;
+    } finally {
+      writing = new Map();
+    }
+  }
+
   return {
     async take(version, uses) {
       for (;;) {
@@ -94,20 +115,11 @@ export function createUsage({
     touch(versionId) {
       if (touched.size < touchedLimit || touched.has(versionId)) touched.set(versionId, clock.now());
     },
-    lastUsed: (versionId) => touched.get(versionId),
-    async flush() {
-      const batch = [...touched];
-      touched = new Map();
-      try {
-        for (let at = 0; at < batch.length; at += flushRows) {
-          await writeLastUses(store, batch.slice(at, at + flushRows));
-          await nextTurn();
-        }
-      } catch (error) {
-        // Kept for the next time, unless they were used again meanwhile.
-        touched = new Map([...batch, ...touched]);
-        throw error;
-      }
+    lastUsed: (versionId) => touched.get(versionId) ?? writing.get(versionId),
+    flush() {
+      // After the one under way, which a stop must not cut off.
+      flushed = flushed.catch(() => undefined).then(writeTouched);
+      return flushed;
     },
     async close() {
       await this.flush();

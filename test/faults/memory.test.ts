@@ -149,7 +149,7 @@ test('the search finds what is there', async ({ skip }) => {
  * Guarantees that of what the service decrypted, encrypted or made only base64 texts remain, a few of each and until
  * other requests need their place; of the PIN nothing.
  */
-test('secrets do not remain in memory', { timeout: 120_000 }, async ({ skip }) => {
+test('secrets do not remain in memory', { timeout: 600_000 }, async ({ skip }) => {
   await skipUnlessReadable(service.pid, skip);
   const controls = [
     { name: 'key name', bytes: Buffer.from(keyName) },

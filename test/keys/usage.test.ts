@@ -219,6 +219,22 @@ test('last uses are written in short pieces', async () => {
   expect(turns).toBeGreaterThanOrEqual(15);
 });
 
+/** Guarantees that a stop waits for last uses that are being written, and that they are told meanwhile. */
+test('closing waits for a flush under way', async () => {
+  const here = await place();
+  const versions = [];
+  for (let index = 0; index < 250; index += 1) versions.push(await here.version());
+  const usage = here.usage();
+  for (const { id } of versions) usage.touch(id);
+  const flushing = usage.flush();
+  await Promise.resolve();
+  const last = versions.at(-1) as KeyVersion;
+  expect(usage.lastUsed(last.id)).toBe(1000);
+  await usage.close();
+  expect((await here.row(last)).last_used_at).toBe(1000);
+  await flushing;
+});
+
 /** Guarantees the same of the running service: killed, stopped, at the limits, with its own name in the record. */
 test('the service counts, rotates and refuses', { timeout: 120_000 }, async () => {
   const dataDir = await freshDataDir();
