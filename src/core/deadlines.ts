@@ -23,9 +23,9 @@ export function createDeadlines(): Deadlines {
   function look(): void {
     timer = undefined;
     const now = performance.now();
-    for (const deadline of running) {
-      if (deadline.at > now) continue;
-      running.remove(deadline);
+    for (const deadline of [...running].filter(({ at }) => at <= now)) {
+      // One that passed before it may have ended it.
+      if (!running.remove(deadline)) continue;
       deadline.onPassed();
     }
     if (running.size > 0) timer ??= setTimeout(look, lookEveryMs);

@@ -14,8 +14,8 @@ export interface LinkedList<Item> extends Iterable<Item> {
   /** The one that came first. */
   first(): Item | undefined;
   append(item: Item): void;
-  /** Nothing happens when it is not in the list. */
-  remove(item: Item): void;
+  /** @returns false when it is not in the list: nothing happens */
+  remove(item: Item): boolean;
   /** Makes it the last, as if it came only now. */
   renew(item: Item): void;
 }
@@ -33,9 +33,9 @@ export function createLinkedList<Item extends Linked<Item>>(): LinkedList<Item> 
     size += 1;
   }
 
-  function remove(item: Item): void {
+  function remove(item: Item): boolean {
     const { before, after } = item;
-    if (before === undefined && first !== item) return;
+    if (before === undefined && first !== item) return false;
     if (before === undefined) first = after;
     else before.after = after;
     if (after === undefined) last = before;
@@ -44,6 +44,7 @@ export function createLinkedList<Item extends Linked<Item>>(): LinkedList<Item> 
     item.before = undefined;
     item.after = undefined;
     size -= 1;
+    return true;
   }
 
   return {

@@ -35,3 +35,17 @@ test('what is ended does not pass', () => {
   expect(onPassed).not.toHaveBeenCalled();
   expect(vi.getTimerCount()).toBe(0);
 });
+
+/** Guarantees that a limit ended by another one, that passes at the same look, does not pass, and that the rest do. */
+test('what another ends does not pass', () => {
+  const deadlines = createDeadlines();
+  const passed: string[] = [];
+  deadlines.start(100, () => {
+    passed.push('first');
+    deadlines.end(second);
+  });
+  const second = deadlines.start(100, () => passed.push('second'));
+  deadlines.start(100, () => passed.push('third'));
+  vi.advanceTimersByTime(1_000);
+  expect(passed).toEqual(['first', 'third']);
+});
