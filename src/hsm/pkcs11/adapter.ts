@@ -29,7 +29,6 @@ import {
   moduleEnvironment,
   type Pkcs11Settings,
 } from './settings.ts';
-import { keepTokenFiles, restoreTokenFiles } from './softhsm.ts';
 import { createSubmissions } from './submissions.ts';
 import { openTokenLink, type TokenLink } from './token-link.ts';
 
@@ -75,15 +74,6 @@ async function proveProcess(): Promise<void> {
   }
 }
 
-/** The token works without, until the next crash. */
-function mindTokenFiles(work: () => void, log: HsmLog): void {
-  try {
-    work();
-  } catch {
-    log('warn', 'hsm.token-not-kept', {});
-  }
-}
-
 async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): Promise<Hsm> {
   const keys = createTokenKeys(() => link, settings.handleLimit);
   const submissions = createSubmissions(() => link, keys.cache, settings.maxQueued);
@@ -93,13 +83,7 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
     onLost: () => submissions.resume(),
     onWorn: (objects: number) => void renew(objects),
   };
-  mindTokenFiles(() => {
-    restoreTokenFiles(settings.softhsmConf, log);
-    // What is whole and not the copy is newer: a changed PIN must survive the login that comes now.
-    keepTokenFiles(settings.softhsmConf);
-  }, log);
   const link: TokenLink = await openTokenLink(settings, { log, limits, owner });
-  mindTokenFiles(() => keepTokenFiles(settings.softhsmConf), log);
   let closed: Promise<void> | undefined;
 
   /** The rare re-initialize of a module that leaks: what comes meanwhile waits, what is in hand is finished. */

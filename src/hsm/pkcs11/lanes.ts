@@ -103,6 +103,7 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
 
 /** Only what the slow lane needs crosses into its thread. */
 function slowSettings(settings: Pkcs11Settings, revocation: Revocation): SlowSettings {
-  const { module, tokenLabel, pinFile } = settings;
-  return { module, tokenLabel, pinFile, wrapMechanism: wrapMechanismOf(settings), revocation };
+  const { module, tokenLabel, pinFile, softhsmConf } = settings;
+  const wrapMechanism = wrapMechanismOf(settings);
+  return { module, tokenLabel, pinFile, softhsmConf, wrapMechanism, revocation };
 }

@@ -48,6 +48,7 @@ export type SlowAnswer =
 
 export type SlowSettings = TokenPlace & {
   readonly wrapMechanism: number;
+  readonly softhsmConf?: string | undefined;
   readonly revocation: Revocation;
 };
 

@@ -12,8 +12,10 @@ import {
   TokenRefusal,
 } from './login.ts';
 import { isRevoked } from './revocation.ts';
+import type { HsmLog } from './settings.ts';
 import type { SlowAnswer, SlowCall, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
 import { openSlowSession, type SlowSession } from './slow-session.ts';
+import { keepTokenFiles, restoreTokenFiles } from './softhsm.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('the slow lane runs in a worker thread');
@@ -27,6 +29,19 @@ function send(message: SlowMessage): void {
   port?.postMessage(message);
 }
 
+const log: HsmLog = (level, event, fields) => {
+  if (level !== 'debug') send({ type: 'event', level, event, fields });
+};
+
+/** The token works without, until the next crash. */
+function mindTokenFiles(work: () => void): void {
+  try {
+    work();
+  } catch {
+    log('warn', 'hsm.token-not-kept', {});
+  }
+}
+
 function finalize(): void {
   session = undefined;
   if (!initialized) return;
@@ -35,12 +50,7 @@ function finalize(): void {
     // Closes every session of the process and logs out.
     cryptoki?.C_Finalize();
   } catch (error) {
-    send({
-      type: 'event',
-      level: 'warn',
-      event: 'hsm.finalize-failed',
-      fields: { returnValue: returnValue(error) ?? 0 },
-    });
+    log('warn', 'hsm.finalize-failed', { returnValue: returnValue(error) ?? 0 });
   }
 }
 
@@ -48,12 +58,16 @@ function initialize(generation: number): SlowAnswer {
   finalize();
   try {
     requireUntriedPin(settings.pinFile);
+    mindTokenFiles(() => {
+      restoreTokenFiles(settings.softhsmConf, log);
+      // What is whole and not the copy is newer: a changed PIN must survive the login that comes now.
+      keepTokenFiles(settings.softhsmConf);
+    });
     cryptoki ??= loadConfiguredModule(settings.module);
     initializeConfiguredModule(cryptoki, settings);
     initialized = true;
-    session = openSlowSession(cryptoki, settings, generation, (level, event, fields) => {
-      if (level !== 'debug') send({ type: 'event', level, event, fields });
-    });
+    session = openSlowSession(cryptoki, settings, generation, log);
+    mindTokenFiles(() => keepTokenFiles(settings.softhsmConf));
     return { outcome: 'token', token: session.token };
   } catch (error) {
     finalize();

@@ -1,6 +1,9 @@
+import { readdirSync, readFileSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { HsmStatus } from '../../../src/hsm/hsm.ts';
 import { CKR } from '../../../src/hsm/pkcs11/cryptoki.ts';
+import { tokensFolder } from '../../../src/hsm/pkcs11/softhsm.ts';
 import { type FaultyToken, openFaultyToken } from './faulty-token.ts';
 import { type Load, startLoad, until } from './load.ts';
 
@@ -154,4 +157,18 @@ test('a bit flipped in a wrapped key', async () => {
   token.faults.set('C_WrapKey', { kind: 'flip', every: 50 });
   await until(() => token.faults.injected('C_WrapKey') > injected + 10, 'flips');
   expect(await healed()).toMatchObject(whole);
+});
+
+/** Guarantees that a login cut off while SoftHSM writes the token's file, as by a full disk, is mended by the next one. */
+test('the token’s own file cut to nothing', async () => {
+  const tokens = tokensFolder(token.settings.softhsmConf ?? '');
+  const [name] = readdirSync(tokens);
+  const file = join(tokens, String(name), 'token.object');
+  const content = readFileSync(file);
+  truncateSync(file);
+  token.faults.set('C_UnwrapKey', { kind: 'fail', code: CKR.DEVICE_REMOVED, times: 1 });
+  await noticed();
+  expect(await healed()).toMatchObject(whole);
+  expect(token.events).toContain('hsm.token-restored');
+  expect(readFileSync(file)).toHaveLength(content.length);
 });
