@@ -1,34 +1,20 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import { type AnyRoute, defineRoute } from '../http/route.ts';
-import { keyNameSchema, listQuery, timestamp, timestampText, toTimestamp } from '../http/validation.ts';
+import { listQuery, toTimestamp } from '../http/validation.ts';
 import type { Namespaces, NamespaceView } from './namespaces.ts';
-import { scopes } from './scopes.ts';
+import {
+  createNamespaceBody,
+  createTokenBody,
+  madeTokenAnswer,
+  namespaceAnswer,
+  namespacesAnswer,
+  type tokenAnswer,
+  tokenParams,
+  tokensAnswer,
+} from './routes-schemas.ts';
 import type { Tokens, TokenView } from './tokens.ts';
 
 const tag = 'Access';
-const keyPattern = z
-  .string()
-  .regex(/^(?:\*|[a-z0-9][a-z0-9._-]{0,62}\*?)$/)
-  .meta({ description: 'A key name, a key id, or the beginning of a name followed by `*`.' });
-
-const namespaceAnswer = z.object({
-  id: z.string(),
-  name: z.string(),
-  region: z.string(),
-  createdAt: timestampText,
-});
-const tokenAnswer = z.object({
-  id: z.string(),
-  name: z.string(),
-  namespace: z.string(),
-  scopes: z.array(z.enum(scopes)),
-  keys: z.array(z.string()).optional(),
-  createdAt: timestampText,
-  expiresAt: timestampText.optional(),
-  revokedAt: timestampText.optional(),
-});
-const nextCursor = z.string().optional();
-
 export function accessRoutes({ namespaces, tokens }: { namespaces: Namespaces; tokens: Tokens }): AnyRoute[] {
   return [
     defineRoute({
@@ -38,7 +24,7 @@ export function accessRoutes({ namespaces, tokens }: { namespaces: Namespaces; t
       tag,
       summary: 'Create a namespace with its own key-encryption key',
       idempotent: true,
-      request: { body: z.strictObject({ name: keyNameSchema, region: keyNameSchema.optional() }) },
+      request: { body: createNamespaceBody },
       answer: { status: 201, description: 'The namespace.', body: namespaceAnswer },
       problems: ['access/namespace-exists'],
       example: { name: 'retail' },
@@ -54,7 +40,7 @@ export function accessRoutes({ namespaces, tokens }: { namespaces: Namespaces; t
       answer: {
         status: 200,
         description: 'A page of namespaces.',
-        body: z.object({ items: z.array(namespaceAnswer), nextCursor }),
+        body: namespacesAnswer,
       },
       problems: [],
       async handle({ caller, query }) {
@@ -76,18 +62,12 @@ function tokenRoutes(tokens: Tokens): AnyRoute[] {
       summary: 'Create a bearer token; its secret is shown once',
       idempotent: true,
       request: {
-        body: z.strictObject({
-          name: keyNameSchema,
-          scopes: z.array(z.enum(scopes)).min(1).max(scopes.length),
-          keys: z.array(keyPattern).min(1).max(100).optional(),
-          expiresAt: timestamp.optional(),
-          namespace: keyNameSchema.optional(),
-        }),
+        body: createTokenBody,
       },
       answer: {
         status: 201,
         description: 'The token with its secret.',
-        body: tokenAnswer.extend({ secret: z.string() }),
+        body: madeTokenAnswer,
       },
       problems: ['access/namespace-not-found'],
       example: { name: 'checkout', scopes: ['keys:encrypt', 'keys:decrypt'], keys: ['payments*'] },
@@ -106,7 +86,7 @@ function tokenRoutes(tokens: Tokens): AnyRoute[] {
       answer: {
         status: 200,
         description: 'A page of tokens.',
-        body: z.object({ items: z.array(tokenAnswer), nextCursor }),
+        body: tokensAnswer,
       },
       problems: [],
       async handle({ caller, query }) {
@@ -120,7 +100,7 @@ function tokenRoutes(tokens: Tokens): AnyRoute[] {
       operationId: 'revokeToken',
       tag,
       summary: 'Revoke a token; it is refused from the moment this is answered',
-      request: { params: z.strictObject({ id: z.string().min(1).max(64) }) },
+      request: { params: tokenParams },
       answer: { status: 204, description: 'Revoked.' },
       problems: ['access/token-not-found'],
       async handle({ caller, params }) {

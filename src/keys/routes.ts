@@ -1,74 +1,21 @@
 import { z } from 'zod';
-import { algorithms } from '../crypto/suites.ts';
 import { type AnyRoute, defineRoute } from '../http/route.ts';
-import {
-  keyNameSchema,
-  keyRefSchema,
-  listQuery,
-  plainText,
-  tagsSchema,
-  timestampText,
-  toTimestamp,
-} from '../http/validation.ts';
+import { listQuery, toTimestamp } from '../http/validation.ts';
 import type { KeyVersionView, KeyView } from './key.ts';
 import type { Keys } from './keys.ts';
+import {
+  createBody,
+  keyAnswer,
+  keysAnswer,
+  keyParams as params,
+  updateBody,
+  updateVersionBody,
+  versionAnswer,
+  versionParams,
+  versionsAnswer,
+} from './routes-schemas.ts';
 
 const tag = 'Keys';
-const params = z.strictObject({ key: keyRefSchema });
-const ordinal = z
-  .string()
-  .regex(/^[1-9][0-9]{0,8}$/)
-  .transform(Number)
-  .meta({ type: 'integer', minimum: 1 });
-const description = plainText({ max: 1024 });
-
-const createBody = z.strictObject({
-  name: keyNameSchema,
-  algorithm: z
-    .enum(algorithms)
-    .optional()
-    .transform((value) => value ?? 'aes-256-gcm'),
-  purpose: z.literal('encrypt').optional(),
-  description: description.optional().transform((value) => value ?? ''),
-  tags: tagsSchema.optional().transform((value) => value ?? {}),
-});
-
-const updateBody = z.strictObject({
-  description: description.optional(),
-  tags: tagsSchema.optional(),
-  state: z.enum(['enabled', 'disabled']).optional(),
-});
-
-const keyAnswer = z.object({
-  id: z.string(),
-  name: z.string(),
-  algorithm: z.enum(algorithms),
-  purpose: z.string(),
-  protection: z
-    .string()
-    .meta({ description: 'Where the secret lives in use: `hsm` never leaves the token.' }),
-  state: z.enum(['enabled', 'disabled']),
-  description: z.string(),
-  tags: z.record(z.string(), z.string()),
-  currentVersion: z.int().min(1),
-  createdAt: timestampText,
-  updatedAt: timestampText,
-  lastUsedAt: timestampText.optional(),
-});
-
-const versionStates = ['enabled', 'decrypt-only', 'disabled', 'destroy-scheduled', 'destroyed'] as const;
-const versionAnswer = z.object({
-  id: z.string(),
-  version: z.int().min(1),
-  algorithm: z.enum(algorithms),
-  protection: z.string(),
-  state: z.enum(versionStates),
-  createdAt: timestampText,
-  lastUsedAt: timestampText.optional(),
-  usesReserved: z.int().meta({ description: 'Upper bound of the encryptions made, counted in blocks.' }),
-});
-
-const nextCursor = z.string().optional();
 
 export function keyRoutes(keys: Keys): AnyRoute[] {
   return [
@@ -96,7 +43,7 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       answer: {
         status: 200,
         description: 'A page of keys.',
-        body: z.object({ items: z.array(keyAnswer), nextCursor }),
+        body: keysAnswer,
       },
       problems: [],
       async handle({ caller, query }) {
@@ -157,7 +104,7 @@ function versionRoutes(keys: Keys): AnyRoute[] {
       answer: {
         status: 200,
         description: 'A page of versions.',
-        body: z.object({ items: z.array(versionAnswer), nextCursor }),
+        body: versionsAnswer,
       },
       problems: ['key/not-found'],
       async handle({ caller, params: { key }, query }) {
@@ -172,8 +119,8 @@ function versionRoutes(keys: Keys): AnyRoute[] {
       tag,
       summary: 'Change the state of one version',
       request: {
-        params: z.strictObject({ key: keyRefSchema, version: ordinal }),
-        body: z.strictObject({ state: z.enum(['enabled', 'decrypt-only', 'disabled']) }),
+        params: versionParams,
+        body: updateVersionBody,
       },
       answer: { status: 200, description: 'The version.', body: versionAnswer },
       problems: ['key/not-found', 'key/conflict'],

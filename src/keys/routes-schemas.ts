@@ -1,0 +1,66 @@
+import { z } from 'zod';
+import { algorithms } from '../crypto/suites.ts';
+import { keyNameSchema, keyRefSchema, plainText, tagsSchema, timestampText } from '../http/validation.ts';
+
+const ordinal = z
+  .string()
+  .regex(/^[1-9][0-9]{0,8}$/)
+  .transform(Number)
+  .meta({ type: 'integer', minimum: 1 });
+
+export const keyParams = z.strictObject({ key: keyRefSchema });
+export const versionParams = z.strictObject({ key: keyRefSchema, version: ordinal });
+
+const description = plainText({ max: 1024 });
+
+export const createBody = z.strictObject({
+  name: keyNameSchema,
+  algorithm: z
+    .enum(algorithms)
+    .optional()
+    .transform((value) => value ?? 'aes-256-gcm'),
+  purpose: z.literal('encrypt').optional(),
+  description: description.optional().transform((value) => value ?? ''),
+  tags: tagsSchema.optional().transform((value) => value ?? {}),
+});
+
+export const updateBody = z.strictObject({
+  description: description.optional(),
+  tags: tagsSchema.optional(),
+  state: z.enum(['enabled', 'disabled']).optional(),
+});
+
+export const updateVersionBody = z.strictObject({ state: z.enum(['enabled', 'decrypt-only', 'disabled']) });
+
+export const keyAnswer = z.object({
+  id: z.string(),
+  name: z.string(),
+  algorithm: z.enum(algorithms),
+  purpose: z.string(),
+  protection: z
+    .string()
+    .meta({ description: 'Where the secret lives in use: `hsm` never leaves the token.' }),
+  state: z.enum(['enabled', 'disabled']),
+  description: z.string(),
+  tags: z.record(z.string(), z.string()),
+  currentVersion: z.int().min(1),
+  createdAt: timestampText,
+  updatedAt: timestampText,
+  lastUsedAt: timestampText.optional(),
+});
+
+const versionStates = ['enabled', 'decrypt-only', 'disabled', 'destroy-scheduled', 'destroyed'] as const;
+export const versionAnswer = z.object({
+  id: z.string(),
+  version: z.int().min(1),
+  algorithm: z.enum(algorithms),
+  protection: z.string(),
+  state: z.enum(versionStates),
+  createdAt: timestampText,
+  lastUsedAt: timestampText.optional(),
+  usesReserved: z.int().meta({ description: 'Upper bound of the encryptions made, counted in blocks.' }),
+});
+
+const nextCursor = z.string().optional();
+export const keysAnswer = z.object({ items: z.array(keyAnswer), nextCursor });
+export const versionsAnswer = z.object({ items: z.array(versionAnswer), nextCursor });
