@@ -13,6 +13,10 @@ export const labels = {
   auditOutbox: 'stathera/audit/outbox/v1',
   /** One step of an audit writer's hash chain. */
   auditChain: 'stathera/audit/chain/v1',
+  /** Key and commitment of the messages under a data key. */
+  dataKeyMessage: 'stathera/data-key/message/v1',
+  /** Key, commitment and nonces of one stream under a data key. */
+  dataKeyStream: 'stathera/data-key/stream/v1',
   /** AAD of a seed sealed by an internal key. */
   sealedSeed: 'stathera/seed/v1',
 } as const;
