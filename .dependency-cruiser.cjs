@@ -15,7 +15,7 @@ const down = {
   aggregate: ['keys'],
   jobs: ['access'],
   http: ['access'],
-  client: ['core'],
+  client: ['crypto'],
 };
 const capabilities = ['keys', 'envelope', 'fields', 'rotation', 'signing', 'exchange', 'aggregate', 'jobs'];
 
@@ -27,6 +27,8 @@ function reach(area) {
 
 // A capability's routes may need more than one file: routes.ts, routes-schemas.ts …
 const routes = '/routes[a-z-]*\\.ts$';
+// What the client's types are made of.
+const schemas = '^src/([a-z]+/routes-schemas|http/validation)\\.ts$';
 const adapters = '^src/(hsm/pkcs11(/|\\.ts$)|store/(sqlite|postgres)\\.ts$)';
 
 const directions = Object.keys(down).map((area) => ({
@@ -34,7 +36,10 @@ const directions = Object.keys(down).map((area) => ({
   comment: `${area} may import ${reach(area).join(', ')}; its routes.ts http as well`,
   severity: 'error',
   from: { path: `^src/${area}/`, pathNot: routes },
-  to: { path: '^src/', pathNot: `^src/(${reach(area).join('|')})/` },
+  to: {
+    path: '^src/',
+    pathNot: [`^src/(${reach(area).join('|')})/`, ...(area === 'client' ? [schemas] : [])],
+  },
 }));
 
 const routeDirections = Object.keys(down).map((area) => ({
@@ -49,6 +54,13 @@ module.exports = {
   forbidden: [
     ...directions,
     ...routeDirections,
+    {
+      name: 'client-takes-types-alone',
+      comment: 'nothing of the service gets into programs that use the client but the types of its schemas',
+      severity: 'error',
+      from: { path: '^src/client/' },
+      to: { path: schemas, dependencyTypesNot: ['type-only'] },
+    },
     {
       name: 'only-routes-speak-http',
       comment: 'operations know nothing of HTTP: routes.ts decodes, calls one operation and encodes',

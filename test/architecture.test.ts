@@ -74,6 +74,20 @@ test.each([
   expect(await violations(tree)).toContain(`${rule}: ${from} → ${to}`);
 });
 
+/** Guarantees that the client takes types of the service's schemas and nothing that would be bundled with it. */
+test('reports values of the service in the client', async () => {
+  const schemas = { 'src/keys/routes-schemas.ts': 'export const schema = 1;\n' };
+  const found = (name: string, text: string) =>
+    violations(plant(name, { ...schemas, 'src/client/x.ts': text }));
+  const from = "from '../keys/routes-schemas.ts';\n";
+  expect(await found('types', `import type { schema } ${from}export const x: typeof schema = 1;\n`)).toEqual(
+    [],
+  );
+  expect(await found('values', `import { schema } ${from}export const x = schema;\n`)).toEqual([
+    'client-takes-types-alone: src/client/x.ts → src/keys/routes-schemas.ts',
+  ]);
+});
+
 /** Guarantees that two files importing each other, and input and output in pure code, are reported. */
 test('reports cycles and impure imports', async () => {
   const tree = plant('cycle', {

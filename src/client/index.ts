@@ -1,0 +1,30 @@
+export { type Client, type ClientOptions, createClient } from './client.ts';
+export type { Credentials, CredentialsRequest } from './credentials.ts';
+export { type ReuseLimits, reuseDefaults } from './data-keys.ts';
+export { type ClientErrorCode, isStatheraError, StatheraError } from './errors.ts';
+export type { AnswerEvent, Hooks, RequestEvent } from './hooks.ts';
+export type {
+  LocalEncryption,
+  LocalService,
+  LocalSettings,
+  OpenStreamOptions,
+  Place,
+  RewrapInput,
+  SealOptions,
+} from './local.ts';
+export type { RetrySettings } from './retries.ts';
+export { createMemorySpool, type Spool, SpoolFull } from './spool.ts';
+export type { ByteSource } from './streams.ts';
+export type { Transport, WireAnswer, WireRequest } from './transport.ts';
+export type {
+  AuditRecord,
+  BatchItem,
+  CallOptions,
+  Key,
+  KeyVersion,
+  ListOptions,
+  Namespace,
+  Readiness,
+  Token,
+} from './types.ts';
+export { createLocalEncryption } from './web-local.ts';

@@ -1,0 +1,62 @@
+import { Agent, type IncomingMessage, request as requestHttp } from 'node:http';
+import { request as requestHttps, Agent as TlsAgent } from 'node:https';
+import { StatheraError } from '../errors.ts';
+import { createReceived, type Transport, unreachable, type WireAnswer } from '../transport.ts';
+
+export interface HttpTransportOptions {
+  /** Connections open at once, at most; requests beyond wait. Default 128. */
+  readonly connections?: number | undefined;
+  /** PEM: the authorities that vouch for the service, in place of the system's; a certificate for this client. */
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string } | undefined;
+}
+
+/**
+ * Requests by node:http, which costs less than half of Node's fetch for a request. Connections are kept and reused,
+ * the one used last first: the others get old and go.
+ */
+export function createHttpTransport({ connections = 128, tls = {} }: HttpTransportOptions = {}): Transport {
+  const settings = { keepAlive: true, maxSockets: connections, scheduling: 'lifo' } as const;
+  const plain = new Agent(settings);
+  const secure = new TlsAgent({ ...settings, ...tls });
+  return ({ method, url, headers, body, signal }) =>
+    new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      const length = { 'content-length': body === undefined ? 0 : Buffer.byteLength(body) };
+      const options = { method, headers: method === 'GET' ? headers : { ...headers, ...length } };
+      const request =
+        url.protocol === 'https:'
+          ? requestHttps(url, { ...options, agent: secure })
+          : requestHttp(url, { ...options, agent: plain });
+      const abort = () => request.destroy();
+      signal.addEventListener('abort', abort, { once: true });
+      request.once('close', () => signal.removeEventListener('abort', abort));
+      request.once('response', (incoming) => resolve(answerOf(incoming, signal)));
+      // Not once: a socket may fail again after the request has, and an error without a listener ends the process.
+      request.on('error', (error) => reject(signal.aborted ? (signal.reason as Error) : unreachable(error)));
+      request.end(body);
+    });
+}
+
+function answerOf(incoming: IncomingMessage, signal: AbortSignal): WireAnswer {
+  // Also for an answer that fails while no one reads it.
+  incoming.on('error', () => undefined);
+  return {
+    status: incoming.statusCode ?? 0,
+    header(name) {
+      const value = incoming.headers[name];
+      return typeof value === 'string' ? value : undefined;
+    },
+    cancel: () => void incoming.destroy(),
+    async read(limitBytes) {
+      const received = createReceived(limitBytes);
+      try {
+        for await (const chunk of incoming) received.add(chunk as Buffer);
+        return received.whole();
+      } catch (error) {
+        received.wipe();
+        signal.throwIfAborted();
+        throw error instanceof StatheraError ? error : unreachable(error);
+      }
+    },
+  };
+}

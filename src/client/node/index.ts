@@ -1,0 +1,17 @@
+export * from '../index.ts';
+// In place of the one on fetch.
+export { createClient, type NodeClientOptions } from './client.ts';
+export {
+  decryptFile,
+  decryptFileStream,
+  encryptFile,
+  type FileOptions,
+  type Progress,
+  rewrapFile,
+} from './files.ts';
+export type { HttpTransportOptions } from './http-transport.ts';
+// In place of the one on Web Crypto.
+export { createLocalEncryption } from './local.ts';
+export { createFileSpool } from './spool.ts';
+export { tokenFromFile } from './token-file.ts';
+export { FileExists } from './whole-file.ts';

@@ -1,0 +1,202 @@
+/** What an answer, or a member of one, must be. */
+export type Shape = Primitive | readonly [Shape] | { readonly [member: string]: Shape };
+/** `bytes` is base64 on the wire, `strings` a map of strings. */
+type Primitive = 'string' | 'integer' | 'boolean' | 'bytes' | 'strings';
+
+export interface OperationRow {
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
+  /** Members named here go there; the others are the query of GET and the body of everything else. */
+  readonly path: string;
+  /** Members of the body that are bytes. */
+  readonly bytes?: readonly string[];
+  /**
+   * `safe`: made twice it has done what it does once. `key`: it is, by an Idempotency-Key.
+   * `never`: its answer is about this moment.
+   */
+  readonly retry: 'safe' | 'key' | 'never';
+  /** Needs no token, and gets none. */
+  readonly open?: true;
+  /** Undefined: no content. */
+  readonly answer?: Shape | 'text' | 'batch';
+}
+
+const keyAnswer = {
+  id: 'string',
+  name: 'string',
+  algorithm: 'string',
+  purpose: 'string',
+  protection: 'string',
+  state: 'string',
+  description: 'string',
+  tags: 'strings',
+  currentVersion: 'integer',
+  createdAt: 'string',
+  updatedAt: 'string',
+  'lastUsedAt?': 'string',
+} as const;
+
+const versionAnswer = {
+  id: 'string',
+  version: 'integer',
+  algorithm: 'string',
+  protection: 'string',
+  state: 'string',
+  createdAt: 'string',
+  'lastUsedAt?': 'string',
+  usesReserved: 'integer',
+} as const;
+
+const namespaceAnswer = { id: 'string', name: 'string', region: 'string', createdAt: 'string' } as const;
+
+const tokenAnswer = {
+  id: 'string',
+  name: 'string',
+  namespace: 'string',
+  scopes: ['string'],
+  'keys?': ['string'],
+  createdAt: 'string',
+  'expiresAt?': 'string',
+  'revokedAt?': 'string',
+} as const;
+
+const target = { kind: 'string', 'id?': 'string', 'name?': 'string', 'version?': 'integer' } as const;
+
+const recordAnswer = {
+  id: 'string',
+  time: 'string',
+  namespaceId: 'string',
+  requestId: 'string',
+  principal: { kind: 'string', 'id?': 'string', 'name?': 'string' },
+  'source?': 'string',
+  action: 'string',
+  'target?': target,
+  outcome: 'string',
+  'code?': 'string',
+  'items?': [{ action: 'string', 'target?': target, outcome: 'string', 'code?': 'string' }],
+  'count?': 'integer',
+  'replayed?': 'boolean',
+  writer: 'string',
+  sequence: 'integer',
+  head: 'string',
+} as const;
+
+const sealed = { ciphertext: 'bytes', keyId: 'string', keyVersion: 'integer' } as const;
+const opened = { plaintext: 'bytes', keyId: 'string', keyVersion: 'integer' } as const;
+
+function pageOf<const Item extends Shape>(item: Item) {
+  return { items: [item], 'nextCursor?': 'string' } as const;
+}
+
+/**
+ * Every operation of the service by its operationId. A member `name?` of an answer may be absent; members that are
+ * not named here are taken as they come, for a newer service may have more.
+ *
+ * What changes nothing but counters and the audit log may be sent again when its answer was lost: it costs a use
+ * and a record. An update and a revocation set what they set once more; a caller who still waits for the first
+ * answer has not seen what others did in between. Creations and rotations are held together by their key.
+ */
+export const operations = {
+  createKey: { method: 'POST', path: '/v1/keys', retry: 'key', answer: keyAnswer },
+  listKeys: { method: 'GET', path: '/v1/keys', retry: 'safe', answer: pageOf(keyAnswer) },
+  getKey: { method: 'GET', path: '/v1/keys/{key}', retry: 'safe', answer: keyAnswer },
+  updateKey: { method: 'PATCH', path: '/v1/keys/{key}', retry: 'safe', answer: keyAnswer },
+  rotateKey: { method: 'POST', path: '/v1/keys/{key}/rotate', retry: 'key', answer: keyAnswer },
+  listKeyVersions: {
+    method: 'GET',
+    path: '/v1/keys/{key}/versions',
+    retry: 'safe',
+    answer: pageOf(versionAnswer),
+  },
+  updateKeyVersion: {
+    method: 'PATCH',
+    path: '/v1/keys/{key}/versions/{version}',
+    retry: 'safe',
+    answer: versionAnswer,
+  },
+
+  encrypt: {
+    method: 'POST',
+    path: '/v1/keys/{key}/encrypt',
+    bytes: ['plaintext'],
+    retry: 'safe',
+    answer: sealed,
+  },
+  decryptWithKey: {
+    method: 'POST',
+    path: '/v1/keys/{key}/decrypt',
+    bytes: ['ciphertext'],
+    retry: 'safe',
+    answer: opened,
+  },
+  decrypt: { method: 'POST', path: '/v1/decrypt', bytes: ['ciphertext'], retry: 'safe', answer: opened },
+  rewrap: {
+    method: 'POST',
+    path: '/v1/keys/{key}/rewrap',
+    bytes: ['ciphertext'],
+    retry: 'safe',
+    answer: sealed,
+  },
+  createDataKeys: {
+    method: 'POST',
+    path: '/v1/keys/{key}/data-keys',
+    retry: 'safe',
+    answer: { items: [{ 'plaintext?': 'bytes', wrapped: 'bytes', keyVersion: 'integer' }] },
+  },
+  random: { method: 'POST', path: '/v1/random', retry: 'safe', answer: { bytes: 'bytes' } },
+  batch: { method: 'POST', path: '/v1/batch', retry: 'safe', answer: 'batch' },
+
+  createNamespace: {
+    method: 'POST',
+    path: '/v1/access/namespaces',
+    retry: 'key',
+    answer: namespaceAnswer,
+  },
+  listNamespaces: {
+    method: 'GET',
+    path: '/v1/access/namespaces',
+    retry: 'safe',
+    answer: pageOf(namespaceAnswer),
+  },
+  createToken: {
+    method: 'POST',
+    path: '/v1/access/tokens',
+    retry: 'key',
+    answer: { ...tokenAnswer, secret: 'string' },
+  },
+  listTokens: { method: 'GET', path: '/v1/access/tokens', retry: 'safe', answer: pageOf(tokenAnswer) },
+  revokeToken: { method: 'DELETE', path: '/v1/access/tokens/{id}', retry: 'safe' },
+
+  listAuditRecords: {
+    method: 'GET',
+    path: '/v1/audit/records',
+    retry: 'safe',
+    answer: pageOf(recordAnswer),
+  },
+
+  'system.health': {
+    method: 'GET',
+    path: '/healthz',
+    retry: 'never',
+    open: true,
+    answer: { status: 'string' },
+  },
+  'system.ready': {
+    method: 'GET',
+    path: '/readyz',
+    retry: 'never',
+    open: true,
+    answer: { status: 'string', checks: 'strings' },
+  },
+  'service.metrics': { method: 'GET', path: '/metrics', retry: 'safe', answer: 'text' },
+} as const satisfies Record<string, OperationRow>;
+
+export type OperationId = keyof typeof operations;
+
+/** The operation that an item of a batch is, by its `operation`. */
+export const batchOperations = {
+  encrypt: operations.encrypt,
+  decrypt: operations.decrypt,
+  rewrap: operations.rewrap,
+  'data-keys': operations.createDataKeys,
+  random: operations.random,
+} as const satisfies Record<string, OperationRow>;

@@ -1,0 +1,130 @@
+import type { z } from 'zod';
+import type * as access from '../access/routes-schemas.ts';
+import type * as audit from '../audit/routes-schemas.ts';
+import type * as envelope from '../envelope/routes-schemas.ts';
+import type { listQuery } from '../http/validation.ts';
+import type * as keys from '../keys/routes-schemas.ts';
+
+// The members of each operation, from the schemas that the service checks them with. Only types: nothing of the
+// service gets into a program that uses the client.
+
+/** Members that are bytes here and base64 on the wire, wherever the schema has a string. */
+type ByteMember = 'plaintext' | 'ciphertext' | 'wrapped' | 'bytes';
+/** Numbers that a path or a query spells out. */
+type NumberMember = 'limit' | 'version';
+
+type Swap<Value, To> = Value extends string ? To : Value;
+
+/** What goes over the wire as a caller has it. */
+type Clear<Wire, Bytes extends Uint8Array> = Wire extends readonly (infer Item)[]
+  ? Clear<Item, Bytes>[]
+  : Wire extends object
+    ? {
+        [Member in keyof Wire]: Member extends ByteMember
+          ? Swap<Wire[Member], Bytes>
+          : Member extends NumberMember
+            ? Swap<Wire[Member], number>
+            : Clear<Wire[Member], Bytes>;
+      }
+    : Wire;
+
+type Given<Schema extends z.ZodType> = Clear<z.input<Schema>, Uint8Array>;
+type Answered<Schema extends z.ZodType> = Clear<z.output<Schema>, Uint8Array<ArrayBuffer>>;
+
+/** Settings of one call. */
+export interface CallOptions {
+  /** Ends the call, which rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** For all attempts together; default the client's. */
+  readonly timeoutMs?: number | undefined;
+  /** Of createKey, rotateKey, createToken and createNamespace; one is made when it is absent. */
+  readonly idempotencyKey?: string | undefined;
+}
+
+export interface ListOptions extends CallOptions {
+  /** Ends the list after so many. */
+  readonly maxItems?: number | undefined;
+}
+
+type Operation<Input, Output> = (input: Input, options?: CallOptions) => Promise<Output>;
+
+type Page<Item> = { items: Item[]; nextCursor?: string | undefined };
+
+type ItemOf<PageAnswer> = PageAnswer extends Page<infer Item> ? Item : never;
+
+/** One page by a call; all of them, one after the other as they are taken, by `all`. */
+interface List<Input, PageAnswer> {
+  (...args: ListArguments<Input, CallOptions>): Promise<PageAnswer>;
+  all(
+    ...args: ListArguments<Omit<Input, 'cursor'>, ListOptions>
+  ): AsyncGenerator<ItemOf<PageAnswer>, void, void>;
+}
+
+type ListArguments<Input, Options> =
+  Partial<Input> extends Input ? [input?: Input, options?: Options] : [input: Input, options?: Options];
+
+export type Key = Answered<typeof keys.keyAnswer>;
+export type KeyVersion = Answered<typeof keys.versionAnswer>;
+export type Token = Answered<typeof access.tokenAnswer>;
+export type Namespace = Answered<typeof access.namespaceAnswer>;
+export type AuditRecord = ItemOf<Answered<typeof audit.recordsAnswer>>;
+export type BatchItem = Given<typeof envelope.batchItem>;
+
+/** A page of the service that tells how it is. */
+export interface Readiness {
+  readonly status: 'ready' | 'unavailable' | 'draining';
+  readonly checks: Readonly<Record<string, string>>;
+}
+
+type KeyParams = Given<typeof envelope.keyParams>;
+
+/** Every operation of the service: path, query and body in one flat object. */
+export interface Operations {
+  createKey: Operation<Given<typeof keys.createBody>, Key>;
+  listKeys: List<Given<typeof listQuery>, Answered<typeof keys.keysAnswer>>;
+  getKey: Operation<KeyParams, Key>;
+  updateKey: Operation<KeyParams & Given<typeof keys.updateBody>, Key>;
+  rotateKey: Operation<KeyParams, Key>;
+  listKeyVersions: List<KeyParams & Given<typeof listQuery>, Answered<typeof keys.versionsAnswer>>;
+  updateKeyVersion: Operation<
+    Given<typeof keys.versionParams> & Given<typeof keys.updateVersionBody>,
+    KeyVersion
+  >;
+
+  /** Up to 4 KiB, inside the HSM. */
+  encrypt: Operation<KeyParams & Given<typeof envelope.encryptBody>, Answered<typeof envelope.sealedAnswer>>;
+  /** Of this key, and of no other. */
+  decryptWithKey: Operation<
+    KeyParams & Given<typeof envelope.decryptBody>,
+    Answered<typeof envelope.openedAnswer>
+  >;
+  /** Of whichever key the ciphertext names. */
+  decrypt: Operation<Given<typeof envelope.decryptBody>, Answered<typeof envelope.openedAnswer>>;
+  rewrap: Operation<KeyParams & Given<typeof envelope.rewrapBody>, Answered<typeof envelope.sealedAnswer>>;
+  createDataKeys: Operation<
+    KeyParams & Given<typeof envelope.dataKeysBody>,
+    Answered<typeof envelope.dataKeysAnswer>
+  >;
+  random: Operation<Given<typeof envelope.randomBody>, Answered<typeof envelope.randomAnswer>>;
+  /** Up to 1,000 items; `results` stand in their order, each with a status. */
+  batch: Operation<{ operations: readonly BatchItem[] }, Answered<typeof envelope.batchAnswer>>;
+
+  createNamespace: Operation<Given<typeof access.createNamespaceBody>, Namespace>;
+  listNamespaces: List<Given<typeof listQuery>, Answered<typeof access.namespacesAnswer>>;
+  /** The secret is in this answer and nowhere else. */
+  createToken: Operation<Given<typeof access.createTokenBody>, Answered<typeof access.madeTokenAnswer>>;
+  listTokens: List<Given<typeof listQuery>, Answered<typeof access.tokensAnswer>>;
+  revokeToken: Operation<Given<typeof access.tokenParams>, void>;
+
+  listAuditRecords: List<Given<typeof audit.recordsQuery>, Answered<typeof audit.recordsAnswer>>;
+
+  system: {
+    health(options?: CallOptions): Promise<{ status: string }>;
+    /** Answers what the parts say, also while they are not ready. */
+    ready(options?: CallOptions): Promise<Readiness>;
+  };
+  service: {
+    /** Prometheus' text format. */
+    metrics(options?: CallOptions): Promise<string>;
+  };
+}
