@@ -50,6 +50,11 @@ export function isPayload(bytes: Uint8Array): boolean {
   return bytes[0] === magic && bytes[1] === formatVersion;
 }
 
+/** True for what may be a ciphertext of format 1, which the service opens: its plaintext has at most 4 KiB. */
+export function isOfKeyVersion(bytes: Uint8Array): boolean {
+  return bytes[0] === magic && bytes[1] === 1 && bytes.length <= 4_096 + wrappedLimitBytes;
+}
+
 /** @throws RangeError for a wrapped data key that is none */
 export function encodePayloadHeader({ kind, wrapped, commitment, salt }: PayloadHeader): Uint8Array {
   if (!isWrappedDataKey(wrapped)) throw new RangeError('wrapped must be a wrapped data key');

@@ -106,6 +106,5 @@ async function* blocks(source: AsyncIterable<Uint8Array>, size: number): AsyncGe
       filled = 0;
     }
   }
-  if (begun === undefined) return yield { block: held, last: true };
-  yield { block: begun.subarray(0, filled), last: true };
+  yield { block: begun === undefined ? held : begun.subarray(0, filled), last: true };
 }
