@@ -1,9 +1,9 @@
 import { concatBytes, lengthPrefixed, utf8 } from '../core/bytes.ts';
 import { labels } from '../crypto/labels.ts';
-import { type Suite, suiteByNumber } from '../crypto/suites.ts';
+import { type Suite, suiteByNumber, suites } from '../crypto/suites.ts';
 
 /**
- * Bytes ⇄ fields of a ciphertext that one key version made in the HSM; ./README.md has the layout and why.
+ * Bytes ⇄ fields of a ciphertext that one key version made; ./README.md has the layout and why.
  * Pure; golden ciphertexts hold it still.
  */
 export interface Header {
@@ -13,7 +13,7 @@ export interface Header {
   readonly keyId: Uint8Array;
   readonly versionId: Uint8Array;
   readonly messageId: Uint8Array;
-  /** 12 bytes. */
+  /** As long as the suite's nonce. */
   readonly nonce: Uint8Array;
 }
 
@@ -23,7 +23,7 @@ export type CiphertextKind = 'message' | 'data-key';
 export type Context = Readonly<Record<string, string>>;
 
 export interface ParsedCiphertext extends Header {
-  /** AES-GCM ciphertext of commitment ‖ plaintext, and the tag. */
+  /** Ciphertext of commitment ‖ plaintext, and the tag. */
   readonly sealed: Uint8Array;
 }
 
@@ -33,13 +33,14 @@ const kindNumbers: Record<CiphertextKind, number> = { message: 1, 'data-key': 2 
 const prefixBytes = 4;
 const idLength = 16;
 const nonceAt = prefixBytes + 3 * idLength;
-/** Magic, format, suite, kind, three ids, nonce. */
-const headerBytes = nonceAt + 12;
-const tagBytes = 16;
-/** Zero bytes encrypted before the plaintext: two AES blocks that commit to the key. */
+/** Zero bytes encrypted before the plaintext: 256 bits of keystream that commit to the key. */
 export const commitmentBytes = 32;
-/** What a ciphertext is longer than its plaintext. */
-export const overheadBytes = headerBytes + commitmentBytes + tagBytes;
+/** What a ciphertext of the suite is longer than its plaintext: magic, format, suite, kind, ids, nonce, … */
+function overheadBytes({ nonceBytes, tagBytes }: Suite): number {
+  return nonceAt + nonceBytes + commitmentBytes + tagBytes;
+}
+/** … of whichever suite at most. */
+export const maxOverheadBytes = Math.max(...Object.values(suites).map(overheadBytes));
 
 export function encodeHeader({ suite, kind, keyId, versionId, messageId, nonce }: Header): Uint8Array {
   return concatBytes(
@@ -53,18 +54,19 @@ export function encodeHeader({ suite, kind, keyId, versionId, messageId, nonce }
 
 /** The fields of a ciphertext; undefined when it is not one of ours. Nothing of it is authenticated yet. */
 export function parseCiphertext(bytes: Uint8Array): ParsedCiphertext | undefined {
-  if (bytes.length < overheadBytes || bytes[0] !== magic || bytes[1] !== formatVersion) return undefined;
+  if (bytes[0] !== magic || bytes[1] !== formatVersion) return undefined;
   const suite = suiteByNumber(bytes[2] ?? 0);
   const kind = kindOf(bytes[3]);
-  if (!suite || !kind) return undefined;
+  if (!suite || !kind || bytes.length < overheadBytes(suite)) return undefined;
+  const sealedAt = nonceAt + suite.nonceBytes;
   return {
     suite,
     kind,
     keyId: bytes.subarray(prefixBytes, prefixBytes + idLength),
     versionId: bytes.subarray(prefixBytes + idLength, prefixBytes + 2 * idLength),
     messageId: bytes.subarray(prefixBytes + 2 * idLength, nonceAt),
-    nonce: bytes.subarray(nonceAt, headerBytes),
-    sealed: bytes.subarray(headerBytes),
+    nonce: bytes.subarray(nonceAt, sealedAt),
+    sealed: bytes.subarray(sealedAt),
   };
 }
 
@@ -74,7 +76,7 @@ function kindOf(number: number | undefined): CiphertextKind | undefined {
 }
 
 /**
- * What AES-GCM authenticates with the payload: the label, the header up to the nonce, the namespace and the
+ * What is authenticated with the payload: the label, the header up to the nonce, the namespace and the
  * context, each length-prefixed so that no two places or contexts give the same bytes.
  * @param namespaceId 16 bytes
  */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { base64Bytes, base64Text, contextSchema, keyRefSchema } from '../http/validation.ts';
-import { overheadBytes } from './format.ts';
+import { maxOverheadBytes } from './format.ts';
 
 /** What one encrypt or decrypt takes in the HSM. */
 const plaintextLimitBytes = 4096;
@@ -8,7 +8,7 @@ const plaintextLimitBytes = 4096;
 const context = contextSchema.optional().transform((pairs) => pairs ?? {});
 const plaintext = base64Bytes({ max: plaintextLimitBytes });
 /** Foreign formats may be longer: they are refused as undecryptable, not as invalid. */
-const ciphertext = base64Bytes({ max: plaintextLimitBytes + overheadBytes + 4096 });
+const ciphertext = base64Bytes({ max: plaintextLimitBytes + maxOverheadBytes + 4096 });
 const count = z
   .int()
   .min(1)

@@ -3,7 +3,7 @@
  * Key bytes never cross it except wrapped; a key is named by a `KeyRef`, and the adapter unwraps it into
  * the token when it is first used and keeps a bounded number of handles.
  */
-export type KeyKind = 'kek' | 'aes-128' | 'aes-256' | 'hmac-256';
+export type KeyKind = 'kek' | 'aes-128' | 'aes-256' | 'hmac-256' | 'cmac-256';
 
 /** The token's root: AES-256, never leaves it, wraps and unwraps only. */
 export const root = 'root';
@@ -24,6 +24,8 @@ export interface GcmInput {
   readonly aad: Uint8Array;
   readonly data: Uint8Array;
 }
+
+export type SeedPlace = readonly (Uint8Array | string)[];
 
 export interface HsmStatus {
   readonly state: 'ready' | 'unavailable' | 'closed';
@@ -82,20 +84,24 @@ export interface Hsm {
     to: { readonly key: KeyRef; readonly nonce: Uint8Array; readonly aad: Uint8Array },
   ): Promise<Uint8Array>;
 
-  /** HMAC-SHA-256, 32 bytes, under a key of kind `hmac-256`. */
+  /** HMAC-SHA-256, 32 bytes, under a key of kind `hmac-256`; AES-CMAC, 16 bytes, under one of kind `cmac-256`. */
   mac(key: KeyRef, data: Uint8Array): Promise<Uint8Array>;
 
-  /** SP 800-108r1 counter mode over HMAC-SHA-256 in the token; see crypto/kdf.ts. */
+  /** SP 800-108r1 counter mode over HMAC-SHA-256 in the token; see crypto/kdf.ts. @param key of kind `hmac-256` */
   derive(key: KeyRef, input: { label: string; context: Uint8Array; bytes: number }): Promise<Uint8Array>;
 
   /** Random bytes from the token. @param bytes 1–65,536 */
   random(bytes: number): Promise<Uint8Array>;
 
-  /** Seals a seed the token cannot hold as a key; `purpose` is authenticated. @returns nonce(12) ‖ ciphertext ‖ tag(16) */
-  sealSeed(key: KeyRef, purpose: string, seed: Uint8Array): Promise<Uint8Array>;
+  /**
+   * Seals a seed the token cannot hold as a key.
+   * @param place authenticated: what the seed is for, field by field
+   * @returns nonce(12) ‖ ciphertext ‖ tag(16)
+   */
+  sealSeed(key: KeyRef, place: SeedPlace, seed: Uint8Array): Promise<Uint8Array>;
 
   /** @returns the seed, for the caller to wipe. @throws HsmRejected */
-  openSeed(key: KeyRef, purpose: string, sealed: Uint8Array): Promise<Uint8Array>;
+  openSeed(key: KeyRef, place: SeedPlace, sealed: Uint8Array): Promise<Uint8Array>;
 
   /** Drops a key's handle (it was destroyed or disabled); resolves when no operation uses it any more. */
   evict(keyId: string): Promise<void>;

@@ -4,6 +4,7 @@ import { idBytes } from '../core/ids.ts';
 import { type Algorithm, type Suite, suites } from '../crypto/suites.ts';
 import type { KeyRef } from '../hsm/hsm.ts';
 import type { KeyRow, KeyState, KeyVersionRow, VersionState } from '../store/schema.ts';
+import { splitSeedBlob } from './sealed-seed.ts';
 
 /** A key as its operations see it. */
 export interface Key {
@@ -24,7 +25,9 @@ export interface KeyVersion {
   readonly ordinal: number;
   readonly state: VersionState;
   readonly suite: Suite;
+  /** Its key in the token; where the suite is `hsm-sealed`, what seals the seed and nothing else. */
   readonly ref: KeyRef;
+  readonly sealedSeed?: Uint8Array;
   /** Its ids as ciphertexts hold them, 16 bytes each: every operation needs them. */
   readonly idBytes: VersionIdBytes;
 }
@@ -85,7 +88,7 @@ export function keyFromRow(row: KeyRow): Key {
     id: row.id,
     namespaceId: row.namespace_id,
     name: row.name,
-    suite: suiteOf(row.algorithm),
+    suite: suiteOf(row),
     state: row.state,
     currentVersionId: row.current_version_id,
     currentOrdinal: row.current_ordinal,
@@ -94,7 +97,8 @@ export function keyFromRow(row: KeyRow): Key {
 
 /** @param kek the key the row's `kek_id` names */
 export function versionFromRow(row: KeyVersionRow, kek: KeyRef): KeyVersion {
-  const suite = suiteOf(row.algorithm);
+  const suite = suiteOf(row);
+  const { wrappedKey, sealedSeed } = partsOf(row.blob, suite);
   return {
     id: row.id,
     keyId: row.key_id,
@@ -102,7 +106,8 @@ export function versionFromRow(row: KeyVersionRow, kek: KeyRef): KeyVersion {
     ordinal: row.ordinal,
     state: row.state,
     suite,
-    ref: { id: row.id, kind: suite.keyKind, blob: row.blob, under: kek },
+    ref: { id: row.id, kind: suite.keyKind, blob: wrappedKey, under: kek },
+    ...(sealedSeed && { sealedSeed }),
     idBytes: versionIdBytes({ id: row.id, keyId: row.key_id, namespaceId: row.namespace_id }),
   };
 }
@@ -111,9 +116,16 @@ export function versionIdBytes(ids: Pick<KeyVersion, 'id' | 'keyId' | 'namespace
   return { id: idBytes(ids.id), keyId: idBytes(ids.keyId), namespaceId: idBytes(ids.namespaceId) };
 }
 
-function suiteOf(algorithm: string): Suite {
+function partsOf(
+  blob: Uint8Array,
+  { protection }: Suite,
+): { wrappedKey: Uint8Array; sealedSeed?: Uint8Array } {
+  return protection === 'hsm-sealed' ? splitSeedBlob(blob) : { wrappedKey: blob };
+}
+
+function suiteOf({ algorithm, protection }: Pick<KeyRow, 'algorithm' | 'protection'>): Suite {
   const suite = (suites as Record<string, Suite>)[algorithm];
-  if (!suite) {
+  if (suite?.protection !== protection) {
     throw new ServiceError('internal', 'A stored record names an unknown algorithm.', {
       cause: new Error('unknown algorithm in an authenticated row: written by newer software'),
     });

@@ -5,7 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Page, PageRequest } from '../core/page.ts';
-import type { Algorithm } from '../crypto/suites.ts';
+import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { KeyState, VersionState } from '../store/schema.ts';
 import { isUniqueViolation, type Store } from '../store/store.ts';
@@ -137,7 +137,7 @@ export function createKeys({
           name,
           algorithm: request.algorithm,
           purpose: 'encrypt',
-          protection: 'hsm',
+          protection: suites[request.algorithm].protection,
           exportable: 0,
           state: 'enabled' as const,
           description: request.description,

@@ -1,8 +1,10 @@
 import type { Clock } from '../core/clock.ts';
 import { newId } from '../core/ids.ts';
 import { type Algorithm, suites } from '../crypto/suites.ts';
-import type { Hsm } from '../hsm/hsm.ts';
+import type { Hsm, KeyRef } from '../hsm/hsm.ts';
 import type { StoreTransaction } from '../store/store.ts';
+import { versionIdBytes } from './key.ts';
+import { makeSeedBlob } from './sealed-seed.ts';
 import type { SystemKeys } from './system-keys.ts';
 
 /** A version that exists in the HSM's wrapping and in memory, not yet in the store. */
@@ -12,13 +14,16 @@ export interface NewVersion {
   insert(tx: StoreTransaction): Promise<void>;
 }
 
-export type MakeVersion = (
-  key: { readonly id: string; readonly namespaceId: string; readonly algorithm: Algorithm },
-  ordinal: number,
-) => Promise<NewVersion>;
+interface OfKey {
+  readonly id: string;
+  readonly namespaceId: string;
+  readonly algorithm: Algorithm;
+}
+
+export type MakeVersion = (key: OfKey, ordinal: number) => Promise<NewVersion>;
 
 /**
- * Makes versions: generated in the HSM, wrapped under the namespace's KEK, rows authenticated. Nothing is
+ * Makes versions: generated in the HSM, wrapped under the namespace's KEK or sealed, rows authenticated. Nothing is
  * durable until `insert` commits; a crash before leaves nothing behind, in the token neither.
  */
 export function createVersionMaker({
@@ -31,6 +36,14 @@ export function createVersionMaker({
   clock: Clock;
 }): MakeVersion {
   const { rows } = systemKeys;
+
+  async function makeBlob(key: OfKey, id: string, kek: KeyRef): Promise<Uint8Array> {
+    const suite = suites[key.algorithm];
+    if (suite.protection !== 'hsm-sealed') return await hsm.generate(suite.keyKind, kek);
+    const idBytes = versionIdBytes({ id, keyId: key.id, namespaceId: key.namespaceId });
+    return await makeSeedBlob(hsm, { id, kek, owner: { idBytes, suite } });
+  }
+
   return async (key, ordinal) => {
     const kek = await systemKeys.activeKek(key.namespaceId);
     const id = newId();
@@ -41,12 +54,12 @@ export function createVersionMaker({
       ordinal,
       algorithm: key.algorithm,
       usage: 'encrypt',
-      protection: 'hsm',
+      protection: suites[key.algorithm].protection,
       exportable: 0,
       state: 'enabled',
       kek_id: kek.id,
       public_key: null,
-      blob: await hsm.generate(suites[key.algorithm].keyKind, kek),
+      blob: await makeBlob(key, id, kek),
       created_at: clock.now(),
       revision: 1,
     });

@@ -2,8 +2,8 @@ import { createCipheriv, createHmac, createSecretKey } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { deriveCounterMode } from '../../src/crypto/kdf.ts';
-import { suites } from '../../src/crypto/suites.ts';
 import { type Hsm, HsmRejected, type KeyKind, type KeyRef } from '../../src/hsm/hsm.ts';
+import { referenceCmacBlock } from '../support/reference-aead.ts';
 import { type KnownKek, makeKey, sameKeyAnew } from '../support/token.ts';
 
 /** One HSM to hold against the contract. */
@@ -16,7 +16,7 @@ export interface HsmUnderTest {
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const nonce = new Uint8Array(12).fill(9);
 const aad = text('record 1');
-const kinds = Object.values(suites).map((suite) => suite.keyKind);
+const kinds = ['aes-128', 'aes-256'] as const;
 
 function flipped(bytes: Uint8Array, bit: number): Uint8Array {
   const copy = Uint8Array.from(bytes);
@@ -160,6 +160,10 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
       const short = await makeKey(hsm, 'aes-128', kek);
       await expect(seal({ ...sameKeyAnew(short), kind: 'aes-256' })).rejects.toBeInstanceOf(HsmRejected);
       await expect(hsm.mac(short, data)).rejects.toBeInstanceOf(RangeError);
+      const cmac = await makeKey(hsm, 'cmac-256', kek);
+      await expect(seal(cmac)).rejects.toBeInstanceOf(RangeError);
+      const input = { label: 'test/v1', context: aad, bytes: 32 };
+      await expect(hsm.derive(cmac, input)).rejects.toBeInstanceOf(RangeError);
       await expect(seal(kek)).rejects.toBeInstanceOf(RangeError);
       await expect(hsm.generate('aes-256', short)).rejects.toBeInstanceOf(RangeError);
     });
@@ -167,11 +171,12 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
     /** Guarantees that a rewrapped key is the same key, and the old blob is still good. */
     test('rewrap keeps the key', async () => {
       const target = await makeKey(hsm, 'kek');
-      for (const kind of ['aes-128', 'aes-256', 'hmac-256', 'kek'] satisfies KeyKind[]) {
+      for (const kind of ['aes-128', 'aes-256', 'hmac-256', 'cmac-256', 'kek'] satisfies KeyKind[]) {
         const key = await makeKey(hsm, kind, kek);
         const moved = { ...sameKeyAnew(key, await hsm.rewrap(key, target)), under: target };
         expect(moved.blob).not.toEqual(key.blob);
-        if (kind === 'hmac-256') expect(await hsm.mac(moved, data)).toEqual(await hsm.mac(key, data));
+        if (kind === 'hmac-256' || kind === 'cmac-256')
+          expect(await hsm.mac(moved, data)).toEqual(await hsm.mac(key, data));
         else if (kind === 'kek') {
           const inner = await makeKey(hsm, 'aes-256', key);
           expect(await seal({ ...sameKeyAnew(inner), under: moved })).toEqual(await seal(inner));
@@ -202,7 +207,7 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
       expect(await hsm.decrypt(to, { nonce: newNonce, aad: newAad, data: movedEmpty })).toHaveLength(0);
     });
 
-    /** Guarantees HMAC-SHA-256 and SP 800-108 counter mode as OpenSSL's HMAC gives them, over several blocks. */
+    /** Guarantees HMAC-SHA-256, SP 800-108 counter mode and AES-CMAC as OpenSSL's HMAC and AES give them. */
     test('mac and derive agree with another implementation', async () => {
       const value = new Uint8Array(32).fill(0x17);
       const key = under.importKek().importKey('hmac-256', value);
@@ -216,6 +221,9 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
         const expected = await deriveCounterMode(async (message) => hmac(message), input);
         expect(Buffer.from(await hsm.derive(key, input))).toEqual(Buffer.from(expected));
       }
+      const block = new Uint8Array(16).fill(0xf0);
+      const cmac = await hsm.mac(under.importKek().importKey('cmac-256', value), block);
+      expect(Buffer.from(cmac)).toEqual(referenceCmacBlock(value, block));
     });
 
     /** Guarantees random bytes in the length asked for, different each time. */
@@ -225,19 +233,22 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
       expect(new Set(await hsm.random(65_536)).size).toBe(256);
     });
 
-    /** Guarantees that a sealed seed opens for its purpose and key only, and sealing never repeats itself. */
-    test('a seed opens for its purpose only', async () => {
+    /** Guarantees that a sealed seed opens in its place and by its key only, and sealing never repeats itself. */
+    test('a seed opens in its place only', async () => {
       const key = await makeKey(hsm, 'aes-256', kek);
       const seed = new Uint8Array(64).fill(5);
-      const sealed = await hsm.sealSeed(key, 'ed25519', seed);
+      const place = [text('v1'), 'ed25519'];
+      const sealed = await hsm.sealSeed(key, place, seed);
       expect(sealed).toHaveLength(12 + 64 + 16);
-      expect(await hsm.openSeed(key, 'ed25519', sealed)).toEqual(seed);
-      expect(await hsm.sealSeed(key, 'ed25519', seed)).not.toEqual(sealed);
+      expect(await hsm.openSeed(key, place, sealed)).toEqual(seed);
+      expect(await hsm.sealSeed(key, place, seed)).not.toEqual(sealed);
       const other = await makeKey(hsm, 'aes-256', kek);
-      await expect(hsm.openSeed(key, 'ml-dsa-65', sealed)).rejects.toBeInstanceOf(HsmRejected);
-      await expect(hsm.openSeed(other, 'ed25519', sealed)).rejects.toBeInstanceOf(HsmRejected);
-      await expect(hsm.openSeed(key, 'ed25519', flipped(sealed, 100))).rejects.toBeInstanceOf(HsmRejected);
-      await expect(hsm.openSeed(key, 'ed25519', sealed.subarray(0, 27))).rejects.toBeInstanceOf(HsmRejected);
+      for (const elsewhere of [['v1', 'ml-dsa-65'], ['v1'], ['v1ed25519'], ['v', '1ed25519'], []]) {
+        await expect(hsm.openSeed(key, elsewhere, sealed)).rejects.toBeInstanceOf(HsmRejected);
+      }
+      await expect(hsm.openSeed(other, place, sealed)).rejects.toBeInstanceOf(HsmRejected);
+      await expect(hsm.openSeed(key, place, flipped(sealed, 100))).rejects.toBeInstanceOf(HsmRejected);
+      await expect(hsm.openSeed(key, place, sealed.subarray(0, 27))).rejects.toBeInstanceOf(HsmRejected);
     });
 
     /** Guarantees that inputs may change as soon as the call has returned. */

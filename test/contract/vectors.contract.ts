@@ -72,11 +72,18 @@ async function checkWrap(token: TestToken, cases: readonly WrapCase[]): Promise<
   return checked;
 }
 
-async function checkMac(token: TestToken, cases: readonly MacCase[]): Promise<number> {
+const checkHmac = (token: TestToken, cases: readonly MacCase[]) => checkMac(token, 'hmac-256', cases);
+const checkCmac = (token: TestToken, cases: readonly MacCase[]) => checkMac(token, 'cmac-256', cases);
+
+async function checkMac(
+  token: TestToken,
+  kind: 'hmac-256' | 'cmac-256',
+  cases: readonly MacCase[],
+): Promise<number> {
   const kek = token.importKek();
   let checked = 0;
   for (const { key: value, msg, tag, result } of cases) {
-    const mac = await token.hsm.mac(kek.importKey('hmac-256', hex(value)), hex(msg));
+    const mac = await token.hsm.mac(kek.importKey(kind, hex(value)), hex(msg));
     const published = hex(tag);
     const equal = Buffer.from(mac.subarray(0, published.length)).equals(published);
     expect(equal).toBe(result === 'valid');
@@ -149,7 +156,13 @@ export function vectorsContract(name: string, open: () => Promise<TestToken>): v
     /** Guarantees the same for HMAC-SHA-256. */
     test('committed vectors: HMAC-SHA-256', async () => {
       const cases = committedCases<MacCase>('hmac-sha256');
-      expect(await checkMac(token, cases)).toBe(cases.length);
+      expect(await checkHmac(token, cases)).toBe(cases.length);
+    });
+
+    /** Guarantees the same for AES-CMAC. */
+    test('committed vectors: AES-CMAC', async () => {
+      const cases = committedCases<MacCase>('aes-cmac');
+      expect(await checkCmac(token, cases)).toBe(cases.length);
     });
 
     largeSet<GcmCase>(() => token, { name: 'wycheproof/aes_gcm_test', inScope: hasAes, check: checkGcm });
@@ -161,7 +174,12 @@ export function vectorsContract(name: string, open: () => Promise<TestToken>): v
     largeSet<MacCase>(() => token, {
       name: 'wycheproof/hmac_sha256_test',
       inScope: has256Bits,
-      check: checkMac,
+      check: checkHmac,
+    });
+    largeSet<MacCase>(() => token, {
+      name: 'wycheproof/aes_cmac_test',
+      inScope: has256Bits,
+      check: checkCmac,
     });
 
     largeSet<AcvpGcmCase>(() => token, {

@@ -1,11 +1,19 @@
 import { expect, test } from 'vitest';
 import { algorithms, suiteByNumber, suites } from '../../src/crypto/suites.ts';
+import { blockUses } from '../../src/keys/usage.ts';
 
 /** Guarantees the numbers written into ciphertexts: they are never reused and never change. */
 test('suite numbers stand still', () => {
-  expect(Object.values(suites).map(({ name, number, keyBytes }) => [name, number, keyBytes])).toEqual([
-    ['aes-256-gcm', 1, 32],
-    ['aes-128-gcm', 2, 16],
+  const shown = Object.values(suites).map((suite) => {
+    const { name, number, keyBytes, nonceBytes, protection } = suite;
+    return [name, number, keyBytes, nonceBytes, protection];
+  });
+  expect(shown).toEqual([
+    ['aes-256-gcm', 1, 32, 12, 'hsm'],
+    ['aes-128-gcm', 2, 16, 12, 'hsm'],
+    ['chacha20-poly1305', 3, 32, 12, 'hsm-sealed'],
+    ['xchacha20-poly1305', 4, 32, 24, 'hsm-sealed'],
+    ['xaes-256-gcm', 5, 32, 24, 'derived'],
   ]);
 });
 
@@ -24,11 +32,17 @@ test('suites are found by number', () => {
   }
 });
 
-/** Guarantees the bounds of SP 800-38D §8.3 for random nonces: refusal at 2^32, rotation well before. */
+/**
+ * Guarantees the bounds of random nonces, rotation well before refusal: 2^32 uses with 96 bits (SP 800-38D §8.3); with
+ * 192 bits far more than that, within what a count holds exactly.
+ */
 test('uses are bounded', () => {
   for (const suite of Object.values(suites)) {
-    expect(suite.refuseAfterUses).toBeLessThanOrEqual(2 ** 32);
+    const [least, most] = suite.nonceBytes === 12 ? [2 ** 30, 2 ** 32] : [2 ** 50, 2 ** 52];
+    expect(suite.rotateAfterUses).toBeGreaterThanOrEqual(least);
     expect(suite.rotateAfterUses).toBeLessThan(suite.refuseAfterUses);
-    expect([suite.nonceBytes, suite.tagBytes]).toEqual([12, 16]);
+    expect(suite.refuseAfterUses).toBeLessThanOrEqual(most);
+    expect(Number.isSafeInteger(suite.refuseAfterUses + blockUses)).toBe(true);
+    expect(suite.tagBytes).toBe(16);
   }
 });

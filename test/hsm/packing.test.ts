@@ -18,7 +18,7 @@ const handle = bytes(8);
 const generation = fc.nat(2 ** 32 - 1);
 
 function operation(kind: OperationKind): fc.Arbitrary<Operation> {
-  const gcm = kind !== 'mac' && kind !== 'random';
+  const gcm = kind !== 'hmac' && kind !== 'cmac' && kind !== 'random';
   return fc
     .record({
       aadBytes: fc.nat(gcm ? 40 : 0),
@@ -39,7 +39,9 @@ function operation(kind: OperationKind): fc.Arbitrary<Operation> {
 }
 
 const operations = fc.array(
-  fc.constantFrom<OperationKind>('encrypt', 'decrypt', 'reencrypt', 'mac', 'random').chain(operation),
+  fc
+    .constantFrom<OperationKind>('encrypt', 'decrypt', 'reencrypt', 'hmac', 'cmac', 'random')
+    .chain(operation),
   { minLength: 1, maxLength: 64 },
 );
 

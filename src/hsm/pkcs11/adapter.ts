@@ -5,7 +5,7 @@ import { ServiceError } from '../../core/errors.ts';
 import { publicRandom } from '../../core/ids.ts';
 import { deriveCounterMode } from '../../crypto/kdf.ts';
 import { labels } from '../../crypto/labels.ts';
-import { type Hsm, HsmRejected } from '../hsm.ts';
+import { type Hsm, HsmRejected, type SeedPlace } from '../hsm.ts';
 import { unavailable } from './bring-up.ts';
 import { createTokenKeys } from './keys.ts';
 import { KnownAnswerMismatch, processKnownAnswers } from './known-answers.ts';
@@ -134,20 +134,24 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
       }),
     mac: (key, data) =>
       attempt(() => {
-        requireKind(key, 'hmac-256');
-        return submit(macDraft(data), key);
+        requireKind(key, 'hmac-256', 'cmac-256');
+        return submit(macDraft(key, data), key);
       }),
-    derive: (key, input) => deriveCounterMode((data) => hsm.mac(key, data), input),
+    derive: (key, input) =>
+      attempt(() => {
+        requireKind(key, 'hmac-256');
+        return deriveCounterMode((data) => hsm.mac(key, data), input);
+      }),
     random: (bytes) => attempt(() => submit(randomDraft(bytes))),
-    async sealSeed(key, purpose, seed) {
+    async sealSeed(key, place, seed) {
       const nonce = publicRandom(nonceBytes);
-      return concatBytes(nonce, await hsm.encrypt(key, { nonce, aad: seedAad(purpose), data: seed }));
+      return concatBytes(nonce, await hsm.encrypt(key, { nonce, aad: seedAad(place), data: seed }));
     },
-    async openSeed(key, purpose, sealed) {
+    async openSeed(key, place, sealed) {
       const sealedBytes = sealed.length - nonceBytes;
       if (sealedBytes < tagBytes || sealedBytes > maxDataBytes + tagBytes) throw new HsmRejected();
       const nonce = sealed.subarray(0, nonceBytes);
-      return hsm.decrypt(key, { nonce, aad: seedAad(purpose), data: sealed.subarray(nonceBytes) });
+      return hsm.decrypt(key, { nonce, aad: seedAad(place), data: sealed.subarray(nonceBytes) });
     },
     evict: (keyId) => keys.evict(keyId),
     probe: () => admit(() => keys.probe()),
@@ -169,8 +173,8 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
   return hsm;
 }
 
-function seedAad(purpose: string): Uint8Array {
-  return lengthPrefixed(labels.sealedSeed, purpose);
+function seedAad(place: SeedPlace): Uint8Array {
+  return lengthPrefixed(labels.sealedSeed, ...place);
 }
 
 /** Wrong arguments reject as everything else does, instead of throwing from the call. */

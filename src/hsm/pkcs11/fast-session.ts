@@ -21,6 +21,7 @@ export interface FastSession {
 }
 
 const hmacMechanism = { mechanism: pkcs11js.CKM_SHA256_HMAC };
+const cmacMechanism = { mechanism: pkcs11js.CKM_AES_CMAC };
 const probeCase = gcmCases[1];
 
 /**
@@ -140,7 +141,7 @@ function perform(cryptoki: Cryptoki, session: Handle, item: BatchItem): number {
   if (item.kind === 'decrypt') return decrypt(cryptoki, session, item, item.output);
   if (item.kind === 'reencrypt') return reencrypt(cryptoki, session, item);
   if (item.kind === 'random') return cryptoki.C_GenerateRandom(session, item.output).length;
-  cryptoki.C_SignInit(session, hmacMechanism, item.handle);
+  cryptoki.C_SignInit(session, item.kind === 'cmac' ? cmacMechanism : hmacMechanism, item.handle);
   return cryptoki.C_Sign(session, item.data, item.output).length;
 }
 

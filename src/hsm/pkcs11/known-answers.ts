@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, createSecretKey } from 'node:crypto';
 import pkcs11js from 'pkcs11js';
 import { equalBytes, utf8, wipe } from '../../core/bytes.ts';
+import { type MessageKey, openMessage, sealMessage, xchachaKey } from '../../crypto/aead.ts';
 import { deriveCounterMode, hkdf } from '../../crypto/kdf.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import { knownKeyTemplate, transitTemplate } from './objects.ts';
@@ -43,6 +44,13 @@ const hmacCase = {
   mac: hex('60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54'),
 };
 
+/** NIST SP 800-38B, examples of CMAC-AES256 (D.3): one whole block. */
+const cmacCase = {
+  key: hex('603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4'),
+  data: hex('6bc1bee22e409f96e93d7e117393172a'),
+  mac: hex('28a7023f452e8f82bd4bf28d8c37c35c'),
+};
+
 /**
  * Wycheproof aes_kwp_test, tcId 167. Not the example of RFC 5649 §6, whose 20 bytes SoftHSM fills up to 24
  * before it wraps them (MLI 24, not 20); keys of ours are whole semiblocks, as here.
@@ -52,6 +60,34 @@ const wrapCase = {
   key: hex('80ad6820f1c90981e2ca42b817a345c1179d0a11d8e23a8adc0505e13d87295a'),
   wrapped: hex('b63b7e0fec7e315816233db6758fd3e744b9f6a40862bdf866487e53bcb950d8b2649269e51b4475'),
 };
+
+const sunscreen = utf8(
+  "Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.",
+);
+const chachaKey = hex('808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f');
+const chachaAad = hex('50515253c0c1c2c3c4c5c6c7');
+/** RFC 8439 §2.8.2, and draft-irtf-cfrg-xchacha-03 A.3.1. */
+const chachaCases = [
+  {
+    algorithm: 'ChaCha20-Poly1305',
+    messageKey: (): MessageKey => ({
+      cipher: 'chacha20-poly1305',
+      key: chachaKey,
+      nonce: hex('070000004041424344454647'),
+    }),
+    sealed: hex(
+      'd31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d63dbea45e8ca9671282fafb69da92728b1a71de0a9e060b2905d6a5b67ecd3b3692ddbd7f2d778b8c9803aee328091b58fab324e4fad675945585808b4831d7bc3ff4def08e4b7a9de576d26586cec64b61161ae10b594f09e26a7e902ecbd0600691',
+    ),
+  },
+  {
+    algorithm: 'XChaCha20-Poly1305',
+    messageKey: (): MessageKey =>
+      xchachaKey(chachaKey, hex('404142434445464748494a4b4c4d4e4f5051525354555657')),
+    sealed: hex(
+      'bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440bf3a82f4eda7e39ae64c6708c54c216cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff921f9664c97637da9768812f615c68b13b52ec0875924c1c7987947deafd8780acf49',
+    ),
+  },
+] as const;
 
 /** RFC 5869 A.1. */
 const hkdfCase = {
@@ -104,6 +140,10 @@ export function tokenKnownAnswers(cryptoki: Cryptoki, session: Handle, wrapMecha
     cryptoki.C_SignInit(session, { mechanism: pkcs11js.CKM_SHA256_HMAC }, key);
     const mac = cryptoki.C_Sign(session, Buffer.from(hmacCase.data), Buffer.alloc(32));
     expectAnswer('HMAC-SHA-256', mac, hmacCase.mac);
+  });
+  withKey(cryptoki, session, knownKeyTemplate('aes', cmacCase.key, ['sign']), (key) => {
+    cryptoki.C_SignInit(session, { mechanism: pkcs11js.CKM_AES_CMAC }, key);
+    expectAnswer('AES-CMAC', cryptoki.C_Sign(session, cmacCase.data, Buffer.alloc(16)), cmacCase.mac);
   });
   withKey(cryptoki, session, knownKeyTemplate('aes', wrapCase.wrappingKey, ['wrap', 'unwrap']), (kek) =>
     withKey(cryptoki, session, knownKeyTemplate('generic', wrapCase.key, []), (key) => {
@@ -161,7 +201,8 @@ function withKey(
 }
 
 /**
- * Runs the known-answer tests of what is computed in this process: AES-GCM, HMAC, HKDF, SP 800-108.
+ * Runs the known-answer tests of what is computed in this process: AES-GCM, ChaCha20-Poly1305 and XChaCha20-Poly1305,
+ * HMAC, HKDF, SP 800-108.
  * @throws KnownAnswerMismatch
  */
 export async function processKnownAnswers(): Promise<void> {
@@ -175,6 +216,11 @@ export async function processKnownAnswers(): Promise<void> {
     open.setAuthTag(known.sealed.subarray(-16));
     const opened = Buffer.concat([open.update(known.sealed.subarray(0, -16)), open.final()]);
     expectAnswer(`${known.cipher} in process`, opened, known.plaintext);
+  }
+  for (const { algorithm, messageKey, sealed } of chachaCases) {
+    expectAnswer(algorithm, sealMessage(messageKey(), chachaAad, sunscreen), sealed);
+    const opened = openMessage(messageKey(), chachaAad, sealed);
+    expectAnswer(algorithm, opened ?? new Uint8Array(0), sunscreen);
   }
   const hmac = (key: Buffer, data: Uint8Array): Buffer =>
     createHmac('sha256', createSecretKey(key)).update(data).digest();

@@ -10,6 +10,7 @@ const keyBytes: Readonly<Record<KeyKind, number>> = {
   'aes-128': 16,
   'aes-256': 32,
   'hmac-256': 32,
+  'cmac-256': 32,
 };
 
 /** Length of a key's AES-KWP blob, which authenticates it: whole semiblocks and one for the AIV (RFC 5649 §4.1). */
@@ -23,6 +24,7 @@ export function neededMechanisms(wrapMechanism: number): Readonly<Record<string,
     CKM_AES_GCM: pkcs11js.CKM_AES_GCM,
     CKM_AES_KEY_GEN: pkcs11js.CKM_AES_KEY_GEN,
     CKM_AES_KEY_WRAP_PAD: wrapMechanism,
+    CKM_AES_CMAC: pkcs11js.CKM_AES_CMAC,
     CKM_SHA256_HMAC: pkcs11js.CKM_SHA256_HMAC,
     CKM_GENERIC_SECRET_KEY_GEN: pkcs11js.CKM_GENERIC_SECRET_KEY_GEN,
   };
@@ -45,6 +47,7 @@ const usagesOf: Readonly<Record<KeyKind, readonly Usage[]>> = {
   'aes-128': ['encrypt', 'decrypt'],
   'aes-256': ['encrypt', 'decrypt'],
   'hmac-256': ['sign'],
+  'cmac-256': ['sign'],
 };
 
 /** Every usage is stated: defaults differ between modules, and some are true. */

@@ -14,11 +14,12 @@ export const maxBatchBytes = 256 * 1024;
 
 export const nonceBytes = 12;
 export const tagBytes = 16;
-const macBytes = 32;
 
-export type OperationKind = 'encrypt' | 'decrypt' | 'reencrypt' | 'mac' | 'random';
-const kinds = ['encrypt', 'decrypt', 'reencrypt', 'mac', 'random'] as const satisfies OperationKind[];
-const kindNumbers = { encrypt: 0, decrypt: 1, reencrypt: 2, mac: 3, random: 4 } as const;
+export type OperationKind = 'encrypt' | 'decrypt' | 'reencrypt' | 'hmac' | 'cmac' | 'random';
+const kinds: readonly OperationKind[] = ['encrypt', 'decrypt', 'reencrypt', 'hmac', 'cmac', 'random'];
+const kindNumbers = { encrypt: 0, decrypt: 1, reencrypt: 2, hmac: 3, cmac: 4, random: 5 } as const;
+/** HMAC-SHA-256, and one block of AES. */
+const macBytes: Partial<Record<OperationKind, number>> = { hmac: 32, cmac: 16 };
 
 /** Whether a forged input makes the operation fail; the others have no input to refuse. */
 export function mayRefuse(kind: OperationKind): boolean {
@@ -36,7 +37,7 @@ const itemBytes = itemWords * 4;
 
 /**
  * One operation. `payload`: for encrypt and decrypt nonce ‖ AAD ‖ data; for reencrypt the same and
- * nonce ‖ AAD of the new ciphertext; for mac the data; for random nothing.
+ * nonce ‖ AAD of the new ciphertext; for a MAC the data; for random nothing.
  */
 export interface Operation {
   readonly kind: OperationKind;
@@ -58,7 +59,7 @@ export const noHandle = new Uint8Array(8);
 /** Room for an item's output. Decryption gets the ciphertext's length: some modules want it. */
 export function outputBytes(kind: OperationKind, dataBytes: number): number {
   if (kind === 'encrypt') return dataBytes + tagBytes;
-  return kind === 'mac' ? macBytes : dataBytes;
+  return macBytes[kind] ?? dataBytes;
 }
 
 /** Bytes `operation` takes in a batch. */
@@ -132,7 +133,7 @@ export function* readBatch(buffer: ArrayBuffer): Generator<BatchItem> {
     const kind = kinds[value(0)];
     if (kind === undefined) throw new RangeError('the batch names an unknown operation');
     const dataBytes = value(7);
-    const gcm = kind !== 'mac' && kind !== 'random';
+    const gcm = macBytes[kind] === undefined && kind !== 'random';
     const nonceAt = at;
     const aadAt = nonceAt + (gcm ? nonceBytes : 0);
     const dataAt = aadAt + value(6);

@@ -65,10 +65,10 @@ export function reencryptDraft(
   return { ...old, kind: 'reencrypt', secondAadBytes: to.aad.length, zeroPrefixBytes, payload };
 }
 
-export function macDraft(data: Uint8Array): Draft {
+export function macDraft({ kind }: KeyRef, data: Uint8Array): Draft {
   requireLength('data', data.length, { most: maxMacBytes });
   return {
-    kind: 'mac',
+    kind: kind === 'cmac-256' ? 'cmac' : 'hmac',
     aadBytes: 0,
     dataBytes: data.length,
     secondAadBytes: 0,
