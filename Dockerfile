@@ -1,48 +1,32 @@
 # Stathera KMS with SoftHSM for trials. In production, mount your HSM's PKCS#11 module and name it with
-# STATHERA_PKCS11_MODULE.
+# STATHERA_PKCS11_MODULE. compose.yaml runs it; docs/container.md has the rest. The steps are in .ci/image.sh, which
+# runs them without Docker, too. It needs BuildKit, Docker's default builder, or Podman.
 #
-#   docker build -t stathera .
-#   docker run --rm --read-only -v stathera:/var/lib/stathera stathera init
-#   docker run --rm --read-only --ulimit core=0 -v stathera:/var/lib/stathera -p 127.0.0.1:8300:8300 \
-#     -e STATHERA_LISTEN=0.0.0.0:8300 -e STATHERA_ALLOW_CLEARTEXT=1 stathera
-#
-# Cleartext is for a port published on the host's loopback, as here. Elsewhere mount a certificate and set
-# STATHERA_TLS_CERT_FILE and STATHERA_TLS_KEY_FILE instead.
-#
-# The base image is pinned by its tag. A build that must be repeatable pins it by digest as well:
-#   --build-arg NODE_IMAGE=node:24.21-bookworm-slim@sha256:…
-ARG NODE_IMAGE=node:24.21-bookworm-slim
+# Node 24 on Debian 12. Tag and digest belong together: the digest decides which image is used, the tag says which one
+# that is, and the build refuses another version of Node.
+ARG NODE_IMAGE=node:24.21.0-bookworm-slim@sha256:d6aa754f16b3197301076f047b5def2f02ea1dbbc2ca920407d46d7ec7f87b20
 
 FROM ${NODE_IMAGE} AS build
-RUN apt-get update \
- && apt-get install -y --no-install-recommends g++ make python3 \
- && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
+COPY .ci/image.sh .ci/
+RUN sh .ci/image.sh tools
 COPY package.json package-lock.json ./
-# pkcs11js is built against the headers that the image has, so that node-gyp downloads none.
-RUN npm_config_nodedir=/usr/local npm ci --no-audit --no-fund
+RUN sh .ci/image.sh dependencies
 COPY . .
-RUN npm run build
-# The optional packages are Node itself for machines that have an older one.
-RUN npm prune --omit=dev --omit=optional --no-audit --no-fund
+RUN sh .ci/image.sh build /app
 
 FROM ${NODE_IMAGE}
-RUN apt-get update \
- && apt-get install -y --no-install-recommends softhsm2 \
- && rm -rf /var/lib/apt/lists/* /usr/local/lib/node_modules /opt/yarn-* \
- && rm -f /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack /usr/local/bin/yarn /usr/local/bin/yarnpkg \
- && useradd --system --uid 10001 --user-group --no-create-home --home-dir /var/lib/stathera stathera \
- && install -d -o stathera -g stathera -m 0700 /var/lib/stathera
+LABEL org.opencontainers.image.title="Stathera KMS" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN --mount=type=bind,source=.ci/image.sh,target=/tmp/image.sh sh /tmp/image.sh system
+COPY --from=build /app /app
 WORKDIR /app
-COPY --from=build /build/package.json /build/LICENSE ./
-COPY --from=build /build/node_modules ./node_modules
-COPY --from=build /build/dist ./dist
 ENV NODE_ENV=production \
     STATHERA_DATA_DIR=/var/lib/stathera
 USER 10001:10001
 VOLUME /var/lib/stathera
 EXPOSE 8300
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-  CMD ["node", "-e", "const { STATHERA_LISTEN: listen = ':8300', STATHERA_TLS_CERT_FILE: tls } = process.env; require(tls ? 'https' : 'http').get({ host: '127.0.0.1', port: listen.split(':').pop(), path: '/readyz', rejectUnauthorized: false }, (answer) => process.exit(answer.statusCode === 200 ? 0 : 1)).on('error', () => process.exit(1))"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s --retries=3 \
+  CMD ["node", "dist/cli/health-process.js"]
 ENTRYPOINT ["node", "--disable-sigusr1", "dist/main.js"]
 CMD ["serve"]

@@ -23,7 +23,10 @@ const unitTests = [
   'unit tests',
   bin('vitest'),
   'run',
-  ...['setup', 'faults', 'browser', 'contract'].flatMap((folder) => ['--exclude', `test/${folder}/**`]),
+  ...['setup', 'faults', 'browser', 'contract', 'container'].flatMap((folder) => [
+    '--exclude',
+    `test/${folder}/**`,
+  ]),
   ...['--exclude', 'test/package.test.ts'],
 ];
 

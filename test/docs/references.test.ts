@@ -52,9 +52,16 @@ test('the pages are there', () => {
       'README.md',
       'SECURITY.md',
       'CHANGELOG.md',
-      ...['api', 'architecture', 'configuration', 'dependencies', 'extend', 'operate', 'performance'].map(
-        (name) => `docs/${name}.md`,
-      ),
+      ...[
+        'api',
+        'architecture',
+        'configuration',
+        'container',
+        'dependencies',
+        'extend',
+        'operate',
+        'performance',
+      ].map((name) => `docs/${name}.md`),
     ]),
   );
   expect(prose(readDocument('README.md')).match(/\]\(/g)?.length).toBeGreaterThan(5);
