@@ -1,14 +1,17 @@
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readConfig } from '../../src/config.ts';
+import type { Hsm } from '../../src/hsm/hsm.ts';
 import { openPkcs11Hsm } from '../../src/hsm/pkcs11/adapter.ts';
-import { openSystemKeys } from '../../src/keys/system-keys.ts';
+import { openSystemKeys, type SystemKeys } from '../../src/keys/system-keys.ts';
 import type { RowAuthenticator } from '../../src/store/rows.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { Store } from '../../src/store/store.ts';
 import { emptyDirectory } from '../support/data.ts';
 
 export interface Inside {
+  readonly hsm: Hsm;
+  readonly systemKeys: SystemKeys;
   readonly store: Store;
   readonly rows: RowAuthenticator;
   /** Loads and proves the system keys anew. */
@@ -23,8 +26,9 @@ export async function inside<T>(dataDir: string, work: (parts: Inside) => Promis
   try {
     const store = openSqliteStore({ file: config.databaseFile });
     try {
-      const { rows } = await openSystemKeys({ hsm, store });
-      return await work({ store, rows, reopen: () => openSystemKeys({ hsm, store }) });
+      const systemKeys = await openSystemKeys({ hsm, store });
+      const { rows } = systemKeys;
+      return await work({ hsm, systemKeys, store, rows, reopen: () => openSystemKeys({ hsm, store }) });
     } finally {
       await store.close();
     }

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { sql } from 'kysely';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { newId } from '../../src/core/ids.ts';
-import { suites } from '../../src/crypto/suites.ts';
+import { type Algorithm, suites } from '../../src/crypto/suites.ts';
 import { type KeyVersion, versionIdBytes } from '../../src/keys/key.ts';
 import { blockUses, createUsage, type Usage } from '../../src/keys/usage.ts';
 import { migrate } from '../../src/store/migrations.ts';
@@ -41,7 +41,7 @@ async function place() {
     /** The counting of one process. */
     usage: (): Usage =>
       createUsage({ store, rows, clock, onRotationDue: (version) => void due.push(version.id) }),
-    async version(reserved = 0): Promise<KeyVersion> {
+    async version(reserved = 0, algorithm: Algorithm = 'aes-256-gcm'): Promise<KeyVersion> {
       const ids = { id: newId(), keyId: newId(), namespaceId: newId() };
       const { id, namespaceId } = ids;
       const row = { version_id: id, namespace_id: namespaceId, reserved, revision: 1 };
@@ -51,7 +51,7 @@ async function place() {
         .values({ ...sealed, last_used_at: null })
         .execute();
       return {
-        ...{ ...ids, ordinal: 1, state: 'enabled', suite: suites['aes-256-gcm'] },
+        ...{ ...ids, ordinal: 1, state: 'enabled', suite: suites[algorithm] },
         ref: { id, kind: 'aes-256', blob: new Uint8Array(40), under: 'root' },
         idBytes: versionIdBytes(ids),
       };
@@ -178,6 +178,21 @@ describe('limits', () => {
     await expect(here.usage().take(version, 1)).rejects.toMatchObject({ code: 'key/usage-exhausted' });
     expect((await here.row(version)).reserved).toBe(refuseAfterUses);
   });
+});
+
+/** Guarantees that nonces of 192 bits force nothing where those of 96 bits end, and the last use counted is exact. */
+test.each(['xchacha20-poly1305', 'xaes-256-gcm'] as const)('%s has no limit at 2^32', async (algorithm) => {
+  const here = await place();
+  const beyond = await here.version(2 ** 32, algorithm);
+  const last = await here.version(suites[algorithm].refuseAfterUses - blockUses, algorithm);
+  const usage = here.usage();
+  await usage.take(beyond, 1);
+  expect(here.due).toEqual([]);
+  expect((await here.row(beyond)).reserved).toBe(2 ** 32 + blockUses);
+  await usage.take(last, blockUses);
+  await expect(usage.take(last, 1)).rejects.toMatchObject({ code: 'key/usage-exhausted' });
+  await usage.close();
+  expect((await here.row(last)).reserved).toBe(2 ** 52);
 });
 
 /** Guarantees that last uses are kept in memory, written in bulk, the latest wins, and that the row stays authentic. */
