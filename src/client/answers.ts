@@ -66,8 +66,8 @@ function decodePrimitive(shape: Extract<Shape, string>, value: unknown, at: stri
   }
 }
 
-const failedItem = {
-  status: 'integer',
+/** An item of a batch that was refused, beside its status. */
+export const failedItem = {
   problem: { type: 'string', title: 'string', status: 'integer', detail: 'string', code: 'string' },
 } as const satisfies Shape;
 
@@ -82,7 +82,8 @@ export function decodeBatch(items: readonly unknown[], value: unknown): unknown 
     const { status, id } = membersOf(result, at);
     if (id !== item['id']) throw new Mismatch(`${at}/id`);
     const shape = status === 200 ? rowOfItem(item['operation'])?.answer : failedItem;
-    if (typeof shape !== 'object' || (shape === failedItem && Number(status) < 400)) {
+    const known = status === 200 || (Number.isSafeInteger(status) && Number(status) >= 400);
+    if (typeof shape !== 'object' || !known) {
       throw new Mismatch(`${at}/status`);
     }
     decodeAnswer(shape, result, at);

@@ -130,6 +130,8 @@ function systemCode(error: unknown): string | undefined {
   for (let at = error, depth = 0; at instanceof Error && depth < 4; at = at.cause, depth++) {
     const { code } = at as { code?: unknown };
     if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{2,60}$/.test(code)) return code;
+    // Node's fetch leaves its parser's codes out.
+    if (at.name === 'HTTPParserError') return 'HPE_INVALID';
   }
   return undefined;
 }

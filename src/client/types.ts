@@ -91,7 +91,7 @@ export interface Operations {
     KeyVersion
   >;
 
-  /** Up to 4 KiB, inside the HSM. */
+  /** Up to 4 KiB inside the HSM, up to 720 KiB under a data key in the service. */
   encrypt: Operation<KeyParams & Given<typeof envelope.encryptBody>, Answered<typeof envelope.sealedAnswer>>;
   /** Of this key, and of no other. */
   decryptWithKey: Operation<
