@@ -1,14 +1,15 @@
 import { z } from 'zod';
 import { base64Bytes, base64Text, contextSchema, keyRefSchema } from '../http/validation.ts';
-import { maxOverheadBytes } from './format.ts';
 
-/** What one encrypt or decrypt takes in the HSM. */
-const plaintextLimitBytes = 4096;
+/** What fits into a body of 1 MiB as base64, with room for a context. */
+const plaintextLimitBytes = 720 * 1024;
+/** Bodies that carry a ciphertext: every plaintext that was taken comes back, with the longest contexts. */
+export const ciphertextBodyBytes = 2 * 1024 * 1024;
 
 const context = contextSchema.optional().transform((pairs) => pairs ?? {});
 const plaintext = base64Bytes({ max: plaintextLimitBytes });
 /** Foreign formats may be longer: they are refused as undecryptable, not as invalid. */
-const ciphertext = base64Bytes({ max: plaintextLimitBytes + maxOverheadBytes + 4096 });
+const ciphertext = base64Bytes({ max: plaintextLimitBytes + 8_192 });
 const count = z
   .int()
   .min(1)

@@ -13,6 +13,7 @@ import {
 import {
   batchAnswer,
   batchBody,
+  ciphertextBodyBytes,
   dataKeysAnswer,
   dataKeysBody,
   decryptBody,
@@ -37,7 +38,7 @@ export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
       path: '/v1/keys/{key}/encrypt',
       operationId: 'encrypt',
       tag,
-      summary: 'Encrypt up to 4 KiB with the current version of a key, inside the HSM',
+      summary: 'Encrypt with the current version of a key: up to 4 KiB inside the HSM, more under a data key',
       request: { params: keyParams, body: encryptBody },
       answer: {
         status: 200,
@@ -59,6 +60,7 @@ export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
       path: '/v1/keys/{key}/decrypt',
       operationId: 'decryptWithKey',
       tag,
+      bodyLimitBytes: ciphertextBodyBytes,
       summary: 'Decrypt a ciphertext of this key',
       request: { params: keyParams, body: decryptBody },
       answer: { status: 200, description: 'The plaintext.', body: openedAnswer },
@@ -71,6 +73,7 @@ export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
       path: '/v1/decrypt',
       operationId: 'decrypt',
       tag,
+      bodyLimitBytes: ciphertextBodyBytes,
       summary: 'Decrypt a ciphertext of any key the caller may use',
       request: { body: decryptBody },
       answer: { status: 200, description: 'The plaintext.', body: openedAnswer },
@@ -82,6 +85,7 @@ export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
       path: '/v1/keys/{key}/rewrap',
       operationId: 'rewrap',
       tag,
+      bodyLimitBytes: ciphertextBodyBytes,
       summary: 'Move a ciphertext to the current version, another key or another context',
       description:
         'The plaintext does not leave the service. `toContext` absent keeps the context, `{}` clears it. ' +

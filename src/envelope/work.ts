@@ -4,14 +4,22 @@ import { wipe } from '../core/bytes.ts';
 import { isServiceError } from '../core/errors.ts';
 import { idFromBytes } from '../core/ids.ts';
 import type { Hsm } from '../hsm/hsm.ts';
-import { type Key, targetOf } from '../keys/key.ts';
+import { type Key, type KeyVersion, targetOf } from '../keys/key.ts';
 import type { Keys } from '../keys/keys.ts';
 import { type Context, type ParsedCiphertext, parseCiphertext } from './format.ts';
 import { createMessages, decryptionFailed } from './messages.ts';
+import {
+  dataKeyBytes,
+  directLimitBytes,
+  openPayload,
+  payloadHeader,
+  sealPayload,
+  withWrapped,
+} from './payloads.ts';
 
 export interface EncryptRequest {
   readonly key: string;
-  /** 0–4,096 bytes. */
+  /** Up to 4,096 bytes are encrypted inside the HSM, more under a data key. */
   readonly plaintext: Uint8Array;
   readonly context: Context;
 }
@@ -89,11 +97,27 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
   }
 
   async function openable(principal: Principal, request: DecryptRequest, note: Note) {
-    const { key, parsed } = await keyOf(principal, request, note);
+    const header = payloadHeader(request.ciphertext);
+    const ciphertext = header?.wrapped ?? request.ciphertext;
+    const { key, parsed } = await keyOf(principal, { ...request, ciphertext }, note);
     const version = await keys.decrypting(key, idText(parsed.versionId));
     if (!version) throw decryptionFailed();
     note({ ...targetOf(key), version: version.ordinal });
-    return { key, parsed, version };
+    return { key, parsed, version, header };
+  }
+
+  /** The version wraps a data key of this message alone, which encrypts it in process memory. */
+  async function sealLarge(
+    version: KeyVersion,
+    { plaintext, context }: { plaintext: Uint8Array; context: Context },
+  ): Promise<Uint8Array> {
+    const dataKey = await hsm.random(dataKeyBytes);
+    try {
+      const wrapped = await messages.seal(version, { kind: 'data-key', plaintext: dataKey, context });
+      return await sealPayload(dataKey, { wrapped, plaintext });
+    } finally {
+      wipe(dataKey);
+    }
   }
 
   return {
@@ -103,22 +127,27 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
       const version = await keys.encrypting(key);
       note({ ...targetOf(key), version: version.ordinal });
       const { plaintext, context } = request;
-      const ciphertext = await messages.seal(version, { kind: 'message', plaintext, context });
+      const ciphertext =
+        plaintext.length > directLimitBytes
+          ? await sealLarge(version, { plaintext, context })
+          : await messages.seal(version, { kind: 'message', plaintext, context });
       return { ciphertext, keyId: key.id, keyVersion: version.ordinal };
     },
 
     async decrypt(principal: Principal, request: DecryptRequest, note: Note): Promise<Opened> {
-      const { key, parsed, version } = await openable(principal, request, note);
-      const plaintext = await messages.open(version, parsed, request.context);
+      const { key, parsed, version, header } = await openable(principal, request, note);
+      const opened = await messages.open(version, parsed, request.context);
+      const plaintext = header ? await openPayload(opened, header, request.ciphertext) : opened;
       keys.touch(version);
       return { plaintext, keyId: key.id, keyVersion: version.ordinal };
     },
 
     async rewrap(principal: Principal, request: RewrapRequest, note: Note): Promise<Sealed> {
-      const { key, parsed, version } = await openable(principal, request, note);
+      const { key, parsed, version, header } = await openable(principal, request, note);
       const toKey = request.toKey === undefined ? key : await keys.find(principal, request.toKey);
       const to = { version: await keys.encrypting(toKey), context: request.toContext ?? request.context };
-      const ciphertext = await messages.reseal({ version, parsed, context: request.context }, to);
+      const moved = await messages.reseal({ version, parsed, context: request.context }, to);
+      const ciphertext = header ? withWrapped(header, moved, request.ciphertext) : moved;
       keys.touch(version);
       note({ ...targetOf(toKey), version: to.version.ordinal });
       return { ciphertext, keyId: toKey.id, keyVersion: to.version.ordinal };

@@ -62,6 +62,8 @@ interface MapLimits {
   readonly pairs: number;
   readonly nameLength: number;
   readonly valueLength: number;
+  /** Of all names and values together, in UTF-8. */
+  readonly bytes?: number;
 }
 
 /**
@@ -89,6 +91,7 @@ function brokenRule(value: unknown, limits: MapLimits): Rule | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return { rule: 'map' };
   const pairs = Object.entries(value);
   if (pairs.length > limits.pairs) return { rule: 'pairs', max: limits.pairs };
+  let length = 0;
   for (const [name, text] of pairs) {
     if (name.length === 0 || name.length > limits.nameLength || !name.isWellFormed()) {
       return { rule: 'pair-name', max: limits.nameLength };
@@ -96,15 +99,21 @@ function brokenRule(value: unknown, limits: MapLimits): Rule | undefined {
     if (typeof text !== 'string' || text.length > limits.valueLength || !text.isWellFormed()) {
       return { rule: 'pair-value', max: limits.valueLength };
     }
+    length += name.length + text.length;
   }
+  const { bytes = Number.POSITIVE_INFINITY } = limits;
+  // A character is up to 3 bytes, so nearly every map need not be counted.
+  if (length * 3 > bytes && pairs.flat().reduce((sum, text) => sum + Buffer.byteLength(text), 0) > bytes)
+    return { rule: 'map-bytes', max: bytes };
   return undefined;
 }
 
-/** Encryption context: authenticated, not encrypted, in any order. */
+/** Encryption context: authenticated, not encrypted, in any order. Together it must fit what the HSM lane takes. */
 export const contextSchema = stringMap(
   'Context',
-  { pairs: 64, nameLength: 128, valueLength: 1024 },
-  'Pairs of well-formed Unicode strings that are authenticated with the data, not encrypted; their order does not matter.',
+  { pairs: 64, nameLength: 128, valueLength: 1024, bytes: 60 * 1024 },
+  'Pairs of well-formed Unicode strings, up to 60 KiB of UTF-8 in all, that are authenticated with the data, not ' +
+    'encrypted; their order does not matter.',
 );
 
 /** Labels of a key for people and reports. */

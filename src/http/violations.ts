@@ -4,7 +4,7 @@ import { ServiceError, type Violation } from '../core/errors.ts';
 /** Rules that zod has no issue code for. Their members come from schemas, never from requests. */
 export type Rule =
   | { readonly rule: 'base64' | 'map' | 'not-an-id' | 'page-limit' | 'utc-time' | 'well-formed' }
-  | { readonly rule: 'pairs' | 'pair-name' | 'pair-value'; readonly max: number }
+  | { readonly rule: 'pairs' | 'pair-name' | 'pair-value' | 'map-bytes'; readonly max: number }
   | { readonly rule: 'bytes'; readonly min: number; readonly max: number };
 
 interface IssueSink {
@@ -127,6 +127,8 @@ function ruleText(rule: Rule | undefined): string {
       return 'must be a whole number from 1 to 1000';
     case 'utc-time':
       return 'must be a time in UTC as in 2026-11-24T00:00:00Z (RFC 3339)';
+    case 'map-bytes':
+      return `has more than ${rule.max} bytes of names and values in UTF-8`;
     case 'well-formed':
       return 'must be well-formed Unicode';
     case undefined:
