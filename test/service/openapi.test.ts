@@ -177,7 +177,12 @@ test('examples work', async () => {
 });
 
 /** Of bodies that may be larger than 1 MiB. */
-const bodyMebibytes: Readonly<Record<string, number>> = { batch: 8, decrypt: 2, decryptWithKey: 2, rewrap: 2 };
+const bodyMebibytes: Readonly<Record<string, number>> = {
+  batch: 8,
+  decrypt: 2,
+  decryptWithKey: 2,
+  rewrap: 2,
+};
 
 /** Guarantees that the refusals every operation has are answered as described, each for its reason. */
 test('refuses as described', { timeout: 60_000 }, async () => {
