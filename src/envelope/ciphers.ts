@@ -43,7 +43,7 @@ export function createCiphers(hsm: Hsm): Ciphers {
       try {
         return sealMessage(key, aad, data);
       } finally {
-        void wipe;
+        wipe(key.key);
       }
     },
     async decrypt(version, { nonce, aad, data }) {
@@ -54,7 +54,7 @@ export function createCiphers(hsm: Hsm): Ciphers {
         if (plaintext === undefined) throw new HsmRejected();
         return plaintext;
       } finally {
-        void wipe;
+        wipe(key.key);
       }
     },
   };
