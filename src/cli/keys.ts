@@ -1,27 +1,10 @@
 import type { Command } from 'commander';
-import { createClient } from './client.ts';
+import type { Client, Key } from '../client/index.ts';
+import { connect } from './connect.ts';
 import { print, table } from './output.ts';
 import type { Surroundings } from './surroundings.ts';
 
-interface KeyAnswer {
-  readonly id: string;
-  readonly name: string;
-  readonly algorithm: string;
-  readonly state: string;
-  readonly protection: string;
-  readonly description: string;
-  readonly currentVersion: number;
-  readonly createdAt: string;
-  readonly lastUsedAt?: string;
-}
-
-interface PageAnswer<Item> {
-  readonly items: readonly Item[];
-  readonly nextCursor?: string;
-}
-
 export function addKeyCommands(program: Command, { environment }: Surroundings): void {
-  const client = createClient(environment);
   const keys = program.command('keys').description('manage keys of a running service');
 
   keys
@@ -30,7 +13,9 @@ export function addKeyCommands(program: Command, { environment }: Surroundings):
     .option('--algorithm <algorithm>', 'aes-256-gcm or aes-128-gcm', 'aes-256-gcm')
     .option('--description <text>', 'what it is for')
     .action(async (name: string, options: { algorithm: string; description?: string }, command: Command) => {
-      const key = (await client.call('POST', '/v1/keys', { name, ...options })) as KeyAnswer;
+      // What an algorithm may be is the service's to say.
+      const request = { name, ...options } as Parameters<Client['createKey']>[0];
+      const key = await connect(environment).createKey(request);
       print(command, key, () => describe(key));
     });
 
@@ -38,14 +23,8 @@ export function addKeyCommands(program: Command, { environment }: Surroundings):
     .command('list')
     .description('list the keys the token may see')
     .action(async (_options, command: Command) => {
-      const items: KeyAnswer[] = [];
-      let cursor: string | undefined;
-      do {
-        const query = cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`;
-        const page = (await client.call('GET', `/v1/keys?limit=1000${query}`)) as PageAnswer<KeyAnswer>;
-        items.push(...page.items);
-        cursor = page.nextCursor;
-      } while (cursor !== undefined);
+      const items: Key[] = [];
+      for await (const key of connect(environment).listKeys.all()) items.push(key);
       print(command, { items }, () =>
         table([
           ['NAME', 'ALGORITHM', 'STATE', 'VERSION', 'LAST USED'],
@@ -60,35 +39,28 @@ export function addKeyCommands(program: Command, { environment }: Surroundings):
       );
     });
 
-  for (const [verb, description, act] of [
-    ['show', 'describe a key', (key: string) => client.call('GET', path(key))],
-    [
-      'rotate',
-      'make a new version and encrypt with it',
-      (key: string) => client.call('POST', `${path(key)}/rotate`, {}),
-    ],
+  const verbs: [string, string, (client: Client, key: string) => Promise<Key>][] = [
+    ['show', 'describe a key', (client, key) => client.getKey({ key })],
+    ['rotate', 'make a new version and encrypt with it', (client, key) => client.rotateKey({ key })],
     [
       'disable',
       'refuse to encrypt and decrypt',
-      (key: string) => client.call('PATCH', path(key), { state: 'disabled' }),
+      (client, key) => client.updateKey({ key, state: 'disabled' }),
     ],
-    ['enable', 'allow it again', (key: string) => client.call('PATCH', path(key), { state: 'enabled' })],
-  ] as const) {
+    ['enable', 'allow it again', (client, key) => client.updateKey({ key, state: 'enabled' })],
+  ];
+  for (const [verb, description, act] of verbs) {
     keys
       .command(`${verb} <key>`)
       .description(description)
-      .action(async (key: string, _options, command: Command) => {
-        const answer = (await act(key)) as KeyAnswer;
-        print(command, answer, () => describe(answer));
+      .action(async (ref: string, _options, command: Command) => {
+        const key = await act(connect(environment), ref);
+        print(command, key, () => describe(key));
       });
   }
 }
 
-function path(key: string): string {
-  return `/v1/keys/${encodeURIComponent(key)}`;
-}
-
-function describe(key: KeyAnswer): string[] {
+function describe(key: Key): string[] {
   return table([
     ['name', key.name],
     ['id', key.id],

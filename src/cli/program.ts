@@ -1,10 +1,11 @@
 import { Command, CommanderError } from 'commander';
 import type { Adapters } from '../adapters.ts';
+import { StatheraError } from '../client/errors.ts';
 import { ConfigError, type Environment } from '../config.ts';
 import { ServiceError } from '../core/errors.ts';
 import { version } from '../version.ts';
 import { addAuditCommands } from './audit.ts';
-import { ClientError } from './client.ts';
+import { explain } from './connect.ts';
 import { addDoctorCommand } from './doctor.ts';
 import { addInitCommand } from './init.ts';
 import { addKeyCommands } from './keys.ts';
@@ -41,14 +42,15 @@ export async function runCommandLine(
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
-    console.error(`stathera: ${textOf(error)}`);
+    console.error(`stathera: ${textOf(error, environment)}`);
     return 1;
   }
 }
 
-function textOf(error: unknown): string {
+function textOf(error: unknown, environment: Environment): string {
+  if (error instanceof StatheraError) return explain(error, environment);
   if (error instanceof ServiceError) return error.detail;
-  if (error instanceof ConfigError || error instanceof ClientError) return error.message;
+  if (error instanceof ConfigError) return error.message;
   if (error instanceof Error && 'syscall' in error) return error.message;
   return error instanceof Error ? `${error.name}: ${error.message}` : 'failed';
 }

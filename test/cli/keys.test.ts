@@ -60,8 +60,25 @@ test('says what to do next', { timeout: 60_000 }, async () => {
       /no service answers at .*npm start/,
     ],
     ['no URL', { ...env, STATHERA_URL: 'nonsense' }, ['list'], /STATHERA_URL is no URL/],
+    [
+      'no secret URL',
+      { ...env, STATHERA_URL: 'http://a:stk_b@127.0.0.1:1' },
+      ['list'],
+      /STATHERA_URL.* no user/,
+    ],
+    [
+      'no TLS',
+      { ...env, STATHERA_URL: 'http://kms.example' },
+      ['list'],
+      /in clear: use https:.*STATHERA_ALLOW_CLEARTEXT/,
+    ],
     ['no such service', { ...env, STATHERA_URL: `http://127.0.0.1:${port}` }, ['list'], /STATHERA_URL/],
-    ['no token file', { ...env, STATHERA_TOKEN_FILE: '/nowhere/token' }, ['list'], /set STATHERA_TOKEN_FILE/],
+    [
+      'no token file',
+      { ...env, STATHERA_TOKEN_FILE: '/nowhere/token' },
+      ['list'],
+      /\(ENOENT\)\. Set STATHERA_TOKEN_FILE/,
+    ],
     [
       'wrong token',
       await tokenFile('wrong', `stk_${'A'.repeat(64)}\n`),

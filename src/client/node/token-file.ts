@@ -1,5 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
-import type { CredentialsRequest } from '../credentials.ts';
+import { type CredentialsRequest, isToken } from '../credentials.ts';
 import { StatheraError } from '../errors.ts';
 
 /**
@@ -13,13 +13,19 @@ export function tokenFromFile(path: string): (request: CredentialsRequest) => Pr
       const { ino, mtimeNs, size } = await stat(path, { bigint: true });
       const mark = `${ino} ${mtimeNs} ${size}`;
       if (refresh || known?.mark !== mark) known = { mark, token: (await readFile(path, 'utf8')).trim() };
-      return known.token;
     } catch (error) {
       const { code } = error as { code?: unknown };
-      throw new StatheraError(
-        'client/token-invalid',
-        `The token file cannot be read${typeof code === 'string' ? ` (${code})` : ''}: is its path right, and may this user read it?`,
+      throw invalid(
+        `The token file ${path} cannot be read (${typeof code === 'string' ? code : 'unknown'}).`,
       );
     }
+    if (isToken(known.token)) return known.token;
+    throw invalid(
+      `The file ${path} holds no token: a token stands alone in it, as it was shown when it was made.`,
+    );
   };
+}
+
+function invalid(detail: string): StatheraError {
+  return new StatheraError('client/token-invalid', detail);
 }
