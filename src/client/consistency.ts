@@ -1,3 +1,4 @@
+import { keyIdOf } from '../crypto/payload/format.ts';
 import type { OperationId } from './operations.ts';
 import type { Members } from './requests.ts';
 
@@ -13,7 +14,7 @@ function otherId(ref: unknown, id: unknown): boolean {
   return typeof ref === 'string' && idForm.test(ref) && ref !== id;
 }
 
-function keyOf({ key }: Members, { id, name }: Members): string | undefined {
+function sameKey({ key }: Members, { id, name }: Members): string | undefined {
   return key === id || key === name ? undefined : '/id';
 }
 
@@ -27,10 +28,7 @@ function keyIdIn(ciphertext: unknown): string | undefined {
   // Format 2 begins with a wrapped data key, which is a ciphertext of format 1.
   const at = ciphertext[1] === 1 ? 4 : ciphertext[1] === 2 ? 10 : undefined;
   if (at === undefined || ciphertext.length < at + 16) return undefined;
-  const hex = Array.from(ciphertext.subarray(at, at + 16), (byte) => byte.toString(16).padStart(2, '0')).join(
-    '',
-  );
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  return keyIdOf(ciphertext.subarray(at - 4));
 }
 
 function namesAnother(ciphertext: unknown, keyId: unknown): boolean {
@@ -77,9 +75,9 @@ const page: Check = ({ limit = 100 }, { items }) =>
 const checks: Partial<Record<OperationId, Check>> = {
   createKey: nameOf,
   listKeys: page,
-  getKey: keyOf,
-  updateKey: keyOf,
-  rotateKey: keyOf,
+  getKey: sameKey,
+  updateKey: sameKey,
+  rotateKey: sameKey,
   listKeyVersions: page,
   updateKeyVersion: (input, { version }) => (input['version'] === version ? undefined : '/version'),
   encrypt: encrypted,

@@ -6,7 +6,7 @@ import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { projectRoot } from '../support/data.ts';
 import { startTestService, type TestService } from '../support/service.ts';
-import { type Block, fencedBlocks, readDocument, tableRows } from './markdown.ts';
+import { type Block, fencedBlocks, matches, readDocument, tableRows } from './markdown.ts';
 
 let service: TestService;
 let home: string;
@@ -74,15 +74,6 @@ async function runExamples(examples: readonly Example[]): Promise<string[]> {
   const code = await new Promise((resolve) => shell.once('close', resolve));
   expect(code, output).toBe(0);
   return output.split(`${mark}\n`).slice(0, -1);
-}
-
-/** `…` stands for anything. */
-function matches(printed: string, expected: string): boolean {
-  const pattern = expected
-    .split('…')
-    .map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-    .join('[\\s\\S]*?');
-  return new RegExp(`^${pattern}$`).test(printed.trim());
 }
 
 /** Guarantees that a reader can paste the examples in order, and that each prints what the page shows. */

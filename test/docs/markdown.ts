@@ -82,3 +82,12 @@ export function anchors(text: string): Set<string> {
 export function isThere(path: string): boolean {
   return existsSync(join(projectRoot, path));
 }
+
+/** Whether an example printed what its page shows; `…` stands for anything. */
+export function matches(printed: string, expected: string): boolean {
+  const pattern = expected
+    .split('…')
+    .map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+    .join('[\\s\\S]*?');
+  return new RegExp(`^${pattern}$`).test(printed.trim());
+}
