@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Client, Key } from '../client/index.ts';
+import { algorithms } from '../crypto/suites.ts';
 import { connect } from './connect.ts';
 import { print, table } from './output.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -10,7 +11,7 @@ export function addKeyCommands(program: Command, { environment }: Surroundings):
   keys
     .command('create <name>')
     .description('create a key in the HSM')
-    .option('--algorithm <algorithm>', 'aes-256-gcm or aes-128-gcm', 'aes-256-gcm')
+    .option('--algorithm <algorithm>', `one of ${algorithms.join(', ')}`, 'aes-256-gcm')
     .option('--description <text>', 'what it is for')
     .action(async (name: string, options: { algorithm: string; description?: string }, command: Command) => {
       // What an algorithm may be is the service's to say.

@@ -21,7 +21,7 @@ export interface Suite {
 
 /**
  * Where a version's secret is while it is used. `hsm`: in the token alone. `derived`: in the token, which
- * derives a key for each message; this one is in process memory for the operation. `hsm-sealed`: the token
+ * derives a key for each message; that one is in process memory for the operation. `hsm-sealed`: the token
  * cannot use it, so it is in process memory itself for the operation; at rest a key of the token seals it.
  */
 export type Protection = 'hsm' | 'derived' | 'hsm-sealed';

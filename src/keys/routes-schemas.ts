@@ -37,9 +37,11 @@ export const keyAnswer = z.object({
   name: z.string(),
   algorithm: z.enum(algorithms),
   purpose: z.string(),
-  protection: z
-    .string()
-    .meta({ description: 'Where the secret lives in use: `hsm` never leaves the token.' }),
+  protection: z.string().meta({
+    description:
+      'Where the secret is while it is used. `hsm`: in the token alone. `derived`: in the token, and a key derived ' +
+      'for each message in process memory. `hsm-sealed`: in process memory, sealed by the token at rest.',
+  }),
   state: z.enum(['enabled', 'disabled']),
   description: z.string(),
   tags: z.record(z.string(), z.string()),
