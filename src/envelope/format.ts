@@ -1,6 +1,6 @@
 import { concatBytes, lengthPrefixed, utf8 } from '../core/bytes.ts';
 import { labels } from '../crypto/labels.ts';
-import { type Suite, suiteByNumber, suites } from '../crypto/suites.ts';
+import { type Suite, suiteByNumber } from '../crypto/suites.ts';
 
 /**
  * Bytes ⇄ fields of a ciphertext that one key version made; ./README.md has the layout and why.
@@ -35,12 +35,10 @@ const idLength = 16;
 const nonceAt = prefixBytes + 3 * idLength;
 /** Zero bytes encrypted before the plaintext: 256 bits of keystream that commit to the key. */
 export const commitmentBytes = 32;
-/** What a ciphertext of the suite is longer than its plaintext: magic, format, suite, kind, ids, nonce, … */
+/** What a ciphertext of the suite is longer than its plaintext. */
 function overheadBytes({ nonceBytes, tagBytes }: Suite): number {
   return nonceAt + nonceBytes + commitmentBytes + tagBytes;
 }
-/** … of whichever suite at most. */
-export const maxOverheadBytes = Math.max(...Object.values(suites).map(overheadBytes));
 
 export function encodeHeader({ suite, kind, keyId, versionId, messageId, nonce }: Header): Uint8Array {
   return concatBytes(

@@ -101,6 +101,21 @@ describe.each(algorithms)('%s', (algorithm) => {
     }
   });
 
+  /** Guarantees that the key wraps the data key of a payload over 4 KiB, and a rewrap moves that alone. */
+  test('a larger payload', async () => {
+    const large = randomBytes(10_000);
+    const sealed = await calls.encrypt(algorithm, large, context);
+    expect(await calls.decrypt(sealed, context)).toEqual(large);
+    for (const to of algorithms) {
+      const body = { ciphertext: base64(sealed), context, toKey: to };
+      const answer = await calls.must('POST', `/v1/keys/${algorithm}/rewrap`, body);
+      const fresh = bytes(String(answer['ciphertext']));
+      expect(fresh.subarray(-large.length)).toEqual(sealed.subarray(-large.length));
+      expect(fresh.length - sealed.length).toBe(overhead(to) - overhead(algorithm));
+      expect(await calls.decrypt(fresh, context)).toEqual(large);
+    }
+  });
+
   /** Guarantees that a disabled version opens nothing, and one enabled again what it sealed. */
   test('disabled and enabled again', async () => {
     const name = `asleep-${algorithm}`;
