@@ -1,4 +1,4 @@
-import { fromBase64 } from './bytes.ts';
+import type { Base64 } from './bytes.ts';
 import type { Shape } from './operations.ts';
 import { type Members, rowOfItem } from './requests.ts';
 
@@ -17,12 +17,12 @@ export class Mismatch extends Error {
  * Holds a value against a shape; base64 becomes bytes in place. Members the shape does not name are left as they are.
  * @throws Mismatch
  */
-export function decodeAnswer(shape: Shape, value: unknown, at = ''): unknown {
-  if (typeof shape === 'string') return decodePrimitive(shape, value, at);
+export function decodeAnswer(shape: Shape, value: unknown, base64: Base64, at = ''): unknown {
+  if (typeof shape === 'string') return decodePrimitive(shape, value, base64, at);
   if (isList(shape)) {
     if (!Array.isArray(value)) throw new Mismatch(at);
     value.forEach((item: unknown, index) => {
-      value[index] = decodeAnswer(shape[0], item, `${at}/${index}`);
+      value[index] = decodeAnswer(shape[0], item, base64, `${at}/${index}`);
     });
     return value;
   }
@@ -30,7 +30,8 @@ export function decodeAnswer(shape: Shape, value: unknown, at = ''): unknown {
   for (const [named, member] of Object.entries(shape)) {
     const optional = named.endsWith('?');
     const name = optional ? named.slice(0, -1) : named;
-    if (Object.hasOwn(members, name)) members[name] = decodeAnswer(member, members[name], `${at}/${name}`);
+    if (Object.hasOwn(members, name))
+      members[name] = decodeAnswer(member, members[name], base64, `${at}/${name}`);
     else if (!optional) throw new Mismatch(`${at}/${name}`);
   }
   return members;
@@ -45,7 +46,7 @@ function membersOf(value: unknown, at: string): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
-function decodePrimitive(shape: Extract<Shape, string>, value: unknown, at: string): unknown {
+function decodePrimitive(shape: Extract<Shape, string>, value: unknown, base64: Base64, at: string): unknown {
   switch (shape) {
     case 'string':
     case 'boolean':
@@ -55,7 +56,7 @@ function decodePrimitive(shape: Extract<Shape, string>, value: unknown, at: stri
       if (!Number.isSafeInteger(value)) throw new Mismatch(at);
       return value;
     case 'bytes': {
-      const bytes = typeof value === 'string' ? fromBase64(value) : undefined;
+      const bytes = typeof value === 'string' ? base64.fromBase64(value) : undefined;
       if (!bytes) throw new Mismatch(at);
       return bytes;
     }
@@ -72,7 +73,7 @@ export const failedItem = {
 } as const satisfies Shape;
 
 /** The results of a batch: as many as its items, in their order, each with what its operation gives. */
-export function decodeBatch(items: readonly unknown[], value: unknown): unknown {
+export function decodeBatch(items: readonly unknown[], value: unknown, base64: Base64): unknown {
   const answer = membersOf(value, '');
   const results = answer['results'];
   if (!Array.isArray(results) || results.length !== items.length) throw new Mismatch('/results');
@@ -86,7 +87,7 @@ export function decodeBatch(items: readonly unknown[], value: unknown): unknown 
     if (typeof shape !== 'object' || !known) {
       throw new Mismatch(`${at}/status`);
     }
-    decodeAnswer(shape, result, at);
+    decodeAnswer(shape, result, base64, at);
   });
   return answer;
 }

@@ -5,7 +5,7 @@ import { type OperationId, type OperationRow, operations } from './operations.ts
 import { printable, problemError } from './problems.ts';
 import type { Members } from './requests.ts';
 import { parseRetryAfter } from './retries.ts';
-import type { Transport, WireAnswer, WireRequest } from './transport.ts';
+import type { Platform, WireAnswer, WireRequest } from './transport.ts';
 
 export interface Attempt {
   readonly operationId: OperationId;
@@ -15,8 +15,7 @@ export interface Attempt {
   readonly token: string | undefined;
 }
 
-export interface AttemptSettings {
-  readonly transport: Transport;
+export interface AttemptSettings extends Platform {
   readonly maxAnswerBytes: number;
   readonly verifyRequestId: boolean;
 }
@@ -37,7 +36,7 @@ export async function send(attempt: Attempt, settings: AttemptSettings): Promise
     const type = (answer.header('content-type') ?? '').replace(/\s*;.*$/s, '').toLowerCase();
     const raw = await answer.read(settings.maxAnswerBytes);
     if (isRefusal(row, status, type)) throw refusal(answer, type, raw, attempt);
-    return { status, value: decode(row, status, type, raw, attempt) };
+    return { status, value: decode(row, status, type, raw, attempt, settings) };
   } catch (error) {
     answer.cancel();
     throw error;
@@ -99,13 +98,15 @@ function decode(
   type: string,
   raw: Uint8Array,
   { operationId, input, requestId }: Attempt,
+  { base64 }: AttemptSettings,
 ): unknown {
   const place = { status, requestId };
   try {
     if (shape === 'text') return decodeText(raw) ?? mismatch('');
     if (shape === undefined || type !== 'application/json') throw invalid('not of its content type', place);
     const value = parseJson(raw);
-    const decoded = shape === 'batch' ? decodeBatch(itemsOf(input), value) : decodeAnswer(shape, value);
+    const decoded =
+      shape === 'batch' ? decodeBatch(itemsOf(input), value, base64) : decodeAnswer(shape, value, base64);
     const wrong = contradiction(operationId, input, decoded);
     return wrong === undefined ? decoded : mismatch(wrong);
   } catch (error) {

@@ -1,13 +1,15 @@
-import { type Attempt, type AttemptSettings, send } from './attempt.ts';
-import { type Credentials, tokenOf } from './credentials.ts';
+import type { AttemptSettings } from './attempt.ts';
+import { type Call, createAttempts } from './attempts.ts';
+import { fromBase64, toBase64 } from './bytes.ts';
+import type { Credentials } from './credentials.ts';
 import { StatheraError } from './errors.ts';
-import { callHook, type Hooks } from './hooks.ts';
+import type { Hooks } from './hooks.ts';
 import { type Limit, startLimit } from './limits.ts';
 import { createList } from './lists.ts';
 import { type OperationId, type OperationRow, operations } from './operations.ts';
 import { encodeRequest, type Members } from './requests.ts';
 import { mayPass, type RetrySettings, retryDefaults, wait, waitMs } from './retries.ts';
-import { createFetchTransport, type Transport } from './transport.ts';
+import { createFetchTransport, type Platform } from './transport.ts';
 import type { CallOptions, Operations } from './types.ts';
 import { serviceUrl } from './url.ts';
 
@@ -30,8 +32,6 @@ export interface ClientOptions {
   readonly maxAnswerBytes?: number | undefined;
   /** False where something between gives requests its own X-Request-Id. Default true. */
   readonly verifyRequestId?: boolean | undefined;
-  /** In place of `fetch`. */
-  readonly transport?: Transport | undefined;
 }
 
 export type Client = Operations;
@@ -41,7 +41,12 @@ export type Client = Operations;
  * @throws client/url-invalid, client/cleartext-refused
  */
 export function createClient(options: ClientOptions): Client {
-  const call = createCall(options);
+  const transport = createFetchTransport(options.fetch ?? fetch);
+  return createClientOn({ transport, base64: { fromBase64, toBase64 } }, options);
+}
+
+export function createClientOn(platform: Platform, options: ClientOptions): Client {
+  const call = createCall(platform, options);
   const client: Record<string, unknown> = {};
   for (const operationId of Object.keys(operations) as OperationId[]) {
     const row: OperationRow = operations[operationId];
@@ -59,82 +64,24 @@ function isList({ answer }: OperationRow): boolean {
   return typeof answer === 'object' && 'nextCursor?' in answer;
 }
 
-interface Call {
-  readonly operationId: OperationId;
-  readonly input: Members;
-  readonly url: URL;
-  readonly body: string | undefined;
-  readonly headers: Readonly<Record<string, string>>;
-  /** Begins the request ids of all attempts. */
-  readonly id: string;
-}
-
-function createCall(options: ClientOptions) {
+function createCall(platform: Platform, options: ClientOptions) {
   const { credentials, hooks = {}, timeoutMs = 30_000, attemptTimeoutMs = 15_000 } = options;
   const base = serviceUrl(options.url, options.allowCleartext === true);
   const retries = retrySettings(options.retries);
   const settings: AttemptSettings = {
-    transport: options.transport ?? createFetchTransport(options.fetch ?? fetch),
+    ...platform,
     maxAnswerBytes: options.maxAnswerBytes ?? 64 * 1024 * 1024,
     verifyRequestId: options.verifyRequestId ?? true,
   };
 
-  /** One request with its token, seen by the hooks. */
-  async function attemptOnce(
-    call: Call,
-    attempt: number,
-    refresh: boolean,
-    signal: AbortSignal,
-  ): Promise<unknown> {
-    const { operationId, input, url, body } = call;
-    const row: OperationRow = operations[operationId];
-    const requestId = `${call.id}.${attempt}${refresh ? 'r' : ''}`;
-    const token = row.open ? undefined : await tokenOf(credentials, { refresh, signal });
-    const headers = {
-      ...call.headers,
-      'x-request-id': requestId,
-      ...(token !== undefined && { authorization: `Bearer ${token}` }),
-    };
-    const sent: Attempt = {
-      ...{ operationId, input, requestId, token },
-      request: { method: row.method, url, headers, body, signal },
-    };
-    const event = { operationId, method: row.method, path: row.path, attempt, requestId };
-    callHook(hooks.onRequest, event);
-    const started = performance.now();
-    try {
-      const { status, value } = await send(sent, settings);
-      callHook(hooks.onAnswer, { ...event, status, durationMs: performance.now() - started });
-      return value;
-    } catch (error) {
-      const known = error instanceof StatheraError ? error : undefined;
-      callHook(hooks.onAnswer, {
-        ...event,
-        status: known?.status,
-        code: known?.code ?? 'aborted',
-        durationMs: performance.now() - started,
-      });
-      throw error;
-    }
-  }
-
-  /** An attempt; when its token is refused, one more with a new one. */
-  async function attemptWithToken(call: Call, attempt: number, signal: AbortSignal): Promise<unknown> {
-    try {
-      return await attemptOnce(call, attempt, false, signal);
-    } catch (error) {
-      const refused = error instanceof StatheraError && error.code === 'access/unauthenticated';
-      if (!refused || typeof credentials === 'string') throw error;
-      return attemptOnce(call, attempt, true, signal);
-    }
-  }
+  const attemptWithToken = createAttempts(credentials, hooks, settings);
 
   return async (
     operationId: OperationId,
     input: Members,
     callOptions: CallOptions = {},
   ): Promise<unknown> => {
-    const call = prepare(base, operationId, input, callOptions);
+    const call = prepare(base, platform, operationId, input, callOptions);
     const { retry } = operations[operationId];
     const whole = startLimit(callOptions.signal, callOptions.timeoutMs ?? timeoutMs);
     try {
@@ -171,9 +118,15 @@ async function limited<Value>(
   }
 }
 
-function prepare(base: string, operationId: OperationId, input: Members, options: CallOptions): Call {
+function prepare(
+  base: string,
+  { base64 }: Platform,
+  operationId: OperationId,
+  input: Members,
+  options: CallOptions,
+): Call {
   const row: OperationRow = operations[operationId];
-  const { target, body } = encodeRequest(row, input);
+  const { target, body } = encodeRequest(row, input, base64);
   const headers = {
     accept: row.answer === 'text' ? 'text/plain' : 'application/json',
     ...(body !== undefined && { 'content-type': 'application/json' }),

@@ -15,7 +15,6 @@ export type {
 export type { RetrySettings } from './retries.ts';
 export { createMemorySpool, type Spool, SpoolFull } from './spool.ts';
 export type { ByteSource } from './streams.ts';
-export type { Transport, WireAnswer, WireRequest } from './transport.ts';
 export type {
   AuditRecord,
   BatchItem,

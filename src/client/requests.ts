@@ -1,4 +1,4 @@
-import { toBase64 } from './bytes.ts';
+import type { Base64 } from './bytes.ts';
 import { StatheraError } from './errors.ts';
 import { batchOperations, type OperationRow } from './operations.ts';
 
@@ -16,7 +16,7 @@ export interface EncodedRequest {
  * @throws TypeError for bytes that are none: text would be taken for base64
  * @throws request/invalid for a part of the path that no path could have
  */
-export function encodeRequest(row: OperationRow, input: Members): EncodedRequest {
+export function encodeRequest(row: OperationRow, input: Members, base64: Base64): EncodedRequest {
   const rest = new Map(Object.entries(input));
   const path = row.path.replace(/\{(\w+)\}/g, (_, name: string) => {
     const part = rest.get(name);
@@ -25,12 +25,13 @@ export function encodeRequest(row: OperationRow, input: Members): EncodedRequest
   });
   if (row.method === 'GET') return { target: path + queryOf(rest), body: undefined };
   if (row.method === 'DELETE') return { target: path, body: undefined };
-  const members = encodeBytes(row, Object.fromEntries(rest));
+  const members = encodeBytes(row, Object.fromEntries(rest), base64);
   const operations: unknown = members['operations'];
   if (row.answer !== 'batch' || !Array.isArray(operations)) {
     return { target: path, body: JSON.stringify(members) };
   }
-  return { target: path, body: JSON.stringify({ ...members, operations: operations.map(encodeItem) }) };
+  const items = operations.map((item) => encodeItem(item, base64));
+  return { target: path, body: JSON.stringify({ ...members, operations: items }) };
 }
 
 /** `.` and `..` are taken out of paths, however they are written: they would lead elsewhere. */
@@ -55,10 +56,10 @@ function queryOf(members: ReadonlyMap<string, unknown>): string {
   return text === '' ? '' : `?${text}`;
 }
 
-function encodeItem(item: unknown): unknown {
+function encodeItem(item: unknown, base64: Base64): unknown {
   const members = item as Members;
   const row = rowOfItem(members['operation']);
-  return row ? encodeBytes(row, members) : members;
+  return row ? encodeBytes(row, members, base64) : members;
 }
 
 /** Undefined for an operation that is not known: the service says so. */
@@ -68,12 +69,12 @@ export function rowOfItem(operation: unknown): OperationRow | undefined {
     : undefined;
 }
 
-function encodeBytes({ bytes = [] }: OperationRow, members: Members): Members {
+function encodeBytes({ bytes = [] }: OperationRow, members: Members, base64: Base64): Members {
   const encoded: Record<string, unknown> = { ...members };
   for (const name of bytes) {
     const value = members[name];
     if (!(value instanceof Uint8Array)) throw new TypeError(`${name} must be a Uint8Array`);
-    encoded[name] = toBase64(value);
+    encoded[name] = base64.toBase64(value);
   }
   return encoded;
 }

@@ -1,3 +1,4 @@
+import type { Base64 } from './bytes.ts';
 import { StatheraError } from './errors.ts';
 
 /** One request as it goes over the wire. */
@@ -25,6 +26,12 @@ export interface WireAnswer {
  * a token must not go where it was not sent. Rejects with the signal's reason, or with client/unreachable.
  */
 export type Transport = (request: WireRequest) => Promise<WireAnswer>;
+
+/** What differs between the places a client runs in. */
+export interface Platform {
+  readonly transport: Transport;
+  readonly base64: Base64;
+}
 
 export function createFetchTransport(fetchFunction: typeof fetch): Transport {
   return async ({ method, url, headers, body, signal }) => {
