@@ -202,7 +202,8 @@ async function collected(pieces: ByteSource): Promise<Uint8Array> {
   for await (const piece of pieces) {
     total += piece.length;
     if (total > messageLimitBytes) throw decryptionFailed();
-    parts.push(piece);
+    // The memory of a piece may be used for the next one.
+    parts.push(piece.slice());
   }
   return joined(...parts);
 }

@@ -9,9 +9,13 @@ import {
 } from '../crypto/payload/format.ts';
 import { openSegments, StreamDamaged, sealSegments } from '../crypto/payload/segments.ts';
 import type { DataKey } from './data-keys.ts';
+import { discard } from './discard.ts';
 import type { Spool } from './spool.ts';
 
-/** Pieces of bytes as they come: a stream of Node or of the web, or any generator. */
+/**
+ * Pieces of bytes as they come: a stream of Node or of the web, or any generator. A piece must stay as it is until the
+ * one after the next was asked for.
+ */
 export type ByteSource = AsyncIterable<Uint8Array>;
 
 /** Encrypts under a data key of its own. @yields the header, then the segments in pieces */
@@ -84,7 +88,7 @@ export async function* openVerified(
   spool: Spool,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
-    for await (const plaintext of openSegments(key, spooled(segments, spool))) plaintext.fill(0);
+    for await (const plaintext of openSegments(key, spooled(segments, spool))) discard(plaintext);
     yield* openSegments(key, spool.read());
   } finally {
     await spool.close();

@@ -1,4 +1,4 @@
-import { createReadStream, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { type FileHandle, open, readFile, rm, stat } from 'node:fs/promises';
 import { writeDurably } from '../../core/durable-file.ts';
 import { tagBytes } from '../../crypto/payload/ciphers.ts';
@@ -19,6 +19,12 @@ export interface FileOptions {
   readonly onProgress?: Progress;
 }
 
+interface FromTo {
+  /** A path, or what a pipe gives. */
+  readonly from: string | ByteSource;
+  readonly to: string;
+}
+
 /** Pieces of whole segments: none has to be put together from two. */
 const segmentsAtOnce = 16;
 const pieceBytes = {
@@ -32,9 +38,12 @@ const pieceBytes = {
  */
 export async function encryptFile(
   local: LocalEncryption,
-  { from, to, onProgress, overwrite, ...options }: SealOptions & FileOptions & { from: string; to: string },
+  { from, to, onProgress, overwrite, ...options }: SealOptions & FileOptions & FromTo,
 ): Promise<void> {
-  const source = counted(readFrom(from, { highWaterMark: pieceBytes.plain }), await sizeOf(from), onProgress);
+  const source =
+    typeof from === 'string'
+      ? counted(readFrom(from, { pieceBytes: pieceBytes.plain }), await sizeOf(from), onProgress)
+      : counted(from, undefined, onProgress);
   await writeWholeFile(to, local.encryptStream(source, options), { overwrite, mode: 0o666 });
 }
 
@@ -44,12 +53,12 @@ export async function encryptFile(
  */
 export async function decryptFile(
   local: LocalEncryption,
-  { from, to, onProgress, overwrite, ...options }: Place & FileOptions & { from: string; to: string },
+  { from, to, onProgress, overwrite, ...options }: Place & FileOptions & FromTo,
 ): Promise<void> {
   const { pieces } = await readEncrypted(from, onProgress);
   // Until it is verified as a whole, what comes out lies in a file without its name.
   const plaintext = local.decryptStream(pieces, { ...options, unsafePipe: true });
-  await writeWholeFile(to, plaintext, { overwrite, mode: 0o600 });
+  await writeWholeFile(to, plaintext, { overwrite, mode: 0o600, secret: true });
 }
 
 /**
@@ -66,29 +75,54 @@ export async function* decryptFileStream(
 
 /** What a file holds and, of a stream in a file, its segments once more. */
 async function readEncrypted(
-  from: string,
+  from: FromTo['from'],
   onProgress: Progress | undefined,
 ): Promise<{ pieces: ByteSource; again?: Spool }> {
+  if (typeof from !== 'string') return { pieces: counted(from, undefined, onProgress) };
   const total = await sizeOf(from);
-  if (total === undefined) return { pieces: counted(readFrom(from), total, onProgress) };
+  if (total === undefined)
+    return { pieces: counted(readFrom(from, { pieceBytes: pieceBytes.plain }), total, onProgress) };
   const start = await readStart(from);
   const header = parsePayloadHeader(start);
   if (header === undefined || header === 'incomplete' || header.kind !== 'stream')
-    return { pieces: counted(readFrom(from), total, onProgress) };
+    return { pieces: counted(readFrom(from, { pieceBytes: pieceBytes.plain }), total, onProgress) };
   const { headerBytes } = header;
-  const segments = () => readFrom(from, { start: headerBytes, highWaterMark: pieceBytes.sealed });
+  const segments = () => readFrom(from, { start: headerBytes, pieceBytes: pieceBytes.sealed });
   return {
     pieces: counted(after(start.subarray(0, headerBytes), segments()), total, onProgress),
     again: { write: () => undefined, read: segments, close: () => undefined },
   };
 }
 
-/** Opens the file when it is read: what is never read must not fail unheard. */
+/**
+ * Opens the file when it is read: what is never read must not fail unheard. A piece is good until the one after the
+ * next is asked for: two buffers take turns.
+ */
 async function* readFrom(
   path: string,
-  options: { start?: number; highWaterMark?: number } = {},
+  { start, pieceBytes }: { start?: number; pieceBytes: number },
 ): AsyncGenerator<Uint8Array> {
-  for await (const piece of createReadStream(path, options)) yield piece as Buffer;
+  const file = await open(path);
+  try {
+    const buffers = [Buffer.allocUnsafeSlow(pieceBytes), Buffer.allocUnsafeSlow(pieceBytes)] as const;
+    let position = start;
+    for (let turn = 0; ; turn = 1 - turn) {
+      const buffer = buffers[turn === 0 ? 0 : 1];
+      let filled = 0;
+      // A pipe gives what it has.
+      while (filled < pieceBytes) {
+        const at = position === undefined ? null : position + filled;
+        const { bytesRead } = await file.read(buffer, filled, pieceBytes - filled, at);
+        if (bytesRead === 0) break;
+        filled += bytesRead;
+      }
+      if (filled === 0) return;
+      yield buffer.subarray(0, filled);
+      if (position !== undefined) position += filled;
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 async function* after(header: Uint8Array, segments: ByteSource): AsyncGenerator<Uint8Array> {
@@ -169,7 +203,7 @@ export async function rewrapFile(
     await overwrite(path, rewrapped, { at, end });
   } else {
     const { mode } = await stat(path);
-    const payload = readFrom(path, { start: old.length, highWaterMark: pieceBytes.sealed });
+    const payload = readFrom(path, { start: old.length, pieceBytes: pieceBytes.sealed });
     await writeWholeFile(path, after(rewrapped, payload), { overwrite: true, mode: mode & 0o777 });
   }
 }

@@ -75,12 +75,13 @@ interface Block {
 
 /**
  * Cuts what comes into blocks of one size. The last is shorter or as long, and is empty only when nothing came.
- * A block that lies whole in a piece is a view of it, so pieces must not be written to again.
+ * A block that lies whole in a piece is a view of it, so pieces must not be written to again; one that was put
+ * together lies in memory that is used again: it is good until the next is asked for.
  */
 async function* blocks(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Block> {
   let held: Uint8Array = none;
-  // Begun in one piece, to be filled from the next ones.
-  let begun: Uint8Array | undefined;
+  // Two to put blocks together in: one may be held while the other is filled.
+  let [filling, other]: (Uint8Array | undefined)[] = [];
   let filled = 0;
   for await (const piece of source) {
     let at = 0;
@@ -90,21 +91,21 @@ async function* blocks(source: AsyncIterable<Uint8Array>, size: number): AsyncGe
         yield { block: held, last: false };
         held = none;
       }
-      if (begun === undefined && piece.length - at >= size) {
+      if (filled === 0 && piece.length - at >= size) {
         held = piece.subarray(at, at + size);
         at += size;
         continue;
       }
-      begun ??= new Uint8Array(size);
+      filling ??= new Uint8Array(size);
       const taken = Math.min(size - filled, piece.length - at);
-      begun.set(piece.subarray(at, at + taken), filled);
+      filling.set(piece.subarray(at, at + taken), filled);
       filled += taken;
       at += taken;
       if (filled < size) continue;
-      held = begun;
-      begun = undefined;
+      held = filling;
+      [filling, other] = [other, filling];
       filled = 0;
     }
   }
-  yield { block: begun === undefined ? held : begun.subarray(0, filled), last: true };
+  yield { block: filled === 0 ? held : (filling ?? none).subarray(0, filled), last: true };
 }
