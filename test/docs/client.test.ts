@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { reuseDefaults } from '../../src/client/data-keys.ts';
 import { clientErrorCodes } from '../../src/client/errors.ts';
 import { operations } from '../../src/client/operations.ts';
 import { projectRoot } from '../support/data.ts';
@@ -69,4 +70,13 @@ test('the table of codes is the client’s', () => {
 test('the table of operations is the client’s', () => {
   const named = tableRows(page, 'what for').flatMap(([, cell = '']) => cell.replaceAll('`', '').split(', '));
   expect(named.toSorted()).toEqual(Object.keys(operations).toSorted());
+});
+
+/** Guarantees that the page names each limit of using data keys again, with the number it has unless told otherwise. */
+test('the table of reuse is the client’s', () => {
+  const rows = tableRows(page, 'reuse').map(([name, value]) => [name, value]);
+  const texts = { bytes: '256 MiB', messages: reuseDefaults.messages.toLocaleString('en') };
+  expect(rows).toEqual(
+    Object.entries({ ...reuseDefaults, ...texts }).map(([name, value]) => [name, String(value)]),
+  );
 });
