@@ -23,6 +23,7 @@ export interface Initialized {
 }
 
 const firstNamespace = 'default';
+export const bootstrapTokenName = 'bootstrap';
 
 /**
  * Makes everything the service needs: token, root, record and audit keys, the first namespace with its KEK,
@@ -137,7 +138,7 @@ async function ensureBootstrapToken({
   const row = await systemKeys.rows.seal('tokens', {
     id,
     namespace_id: namespace.id,
-    name: 'bootstrap',
+    name: bootstrapTokenName,
     secret_hash: secretHash,
     scopes: JSON.stringify(scopes),
     key_patterns: null,
@@ -153,7 +154,7 @@ async function ensureBootstrapToken({
     requestId: 'init',
     principal: { kind: 'system', name: 'init' },
     action: 'access.create-token',
-    target: { kind: 'token', id, name: 'bootstrap' },
+    target: { kind: 'token', id, name: bootstrapTokenName },
     outcome: 'allowed',
   });
   await store.transaction(async (tx) => {

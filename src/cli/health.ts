@@ -8,7 +8,7 @@ export type Health = 'ready' | 'not ready' | 'not ours' | 'silent';
 const anyAddress: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
 
 /** Where the service of these settings is to be found from its own machine. */
-function ownUrl({ listen, tls }: Pick<Config, 'listen' | 'tls'>): string {
+export function ownUrl({ listen, tls }: Pick<Config, 'listen' | 'tls'>): string {
   const host = anyAddress[listen.host] ?? listen.host;
   return `${tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${listen.port}`;
 }

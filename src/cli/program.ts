@@ -6,7 +6,7 @@ import { ServiceError } from '../core/errors.ts';
 import { version } from '../version.ts';
 import { addAuditCommands } from './audit.ts';
 import { explain } from './connect.ts';
-import { addDoctorCommand } from './doctor.ts';
+import { addDoctorCommand } from './doctor/doctor.ts';
 import { addInitCommand } from './init.ts';
 import { addKeyCommands } from './keys.ts';
 import { addServeCommand } from './serve.ts';

@@ -131,6 +131,11 @@ export interface TokenReport {
     readonly pinTriesLow: boolean;
     readonly pinLocked: boolean;
   };
+  /**
+   * Whether keys with CKA_EXTRACTABLE false stay in the token, as tried. If not: `tests-only` of a module known for it,
+   * `refused` of any other.
+   */
+  readonly custody: 'kept' | 'tests-only' | 'refused';
   /** Each mechanism the service needs. */
   readonly mechanisms: readonly { readonly name: string; readonly present: boolean }[];
   readonly root: { readonly id: string; readonly attributes: Readonly<Record<string, boolean | number>> };

@@ -1,4 +1,4 @@
-import { chmod, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { makeKey, recordsOnDisk, seal } from '../access/support.ts';
@@ -25,10 +25,6 @@ async function start(dataDir: string): Promise<TestService> {
   return service;
 }
 
-interface Findings {
-  readonly findings: readonly { readonly check: string; readonly state: string; readonly text: string }[];
-}
-
 /** Guarantees that a set-up is told, is private to its owner, and is not done twice. */
 test('init makes everything once', { timeout: 60_000 }, async () => {
   const directory = join(await dataDirectory(emptyDirectory), 'data');
@@ -48,68 +44,6 @@ test('init makes everything once', { timeout: 60_000 }, async () => {
   for (const path of ['', 'bootstrap-token', 'stathera.db', 'hsm', 'hsm/pin']) {
     expect([path, (await stat(join(directory, path))).mode & 0o077]).toEqual([path, 0]);
   }
-});
-
-/** Guarantees that doctor passes a sound machine and says what is not sound, one finding a matter. */
-test('doctor finds what is wrong', { timeout: 60_000 }, async () => {
-  const directory = await dataDirectory();
-  const env = { STATHERA_DATA_DIR: directory };
-  const states = async (change: Readonly<Record<string, string>> = {}) => {
-    const { code, json } = await run({ ...env, ...change }, '--json', 'doctor');
-    const { findings } = json() as Findings;
-    return { code, states: Object.fromEntries(findings.map(({ check, state }) => [check, state])), findings };
-  };
-  const sound = {
-    ...{
-      'data directory': 'ok',
-      'PIN file': 'ok',
-      token: 'ok',
-      mechanisms: 'ok',
-      database: 'ok',
-      disk: 'ok',
-    },
-    listener: 'ok',
-  };
-  const fresh = await states();
-  expect([fresh.code, fresh.states]).toMatchObject([0, { ...sound, 'bootstrap token': 'warning' }]);
-  expect((await run(env, 'doctor')).stdout).toMatch(
-    /^WARNING bootstrap token: .*revoke it and delete the file$/m,
-  );
-  await rm(join(directory, 'bootstrap-token'));
-  expect(await states()).toMatchObject({ code: 0, states: sound });
-  expect(Object.keys((await states()).states)).not.toContain('bootstrap token');
-  await chmod(directory, 0o755);
-  await chmod(join(directory, 'hsm', 'pin'), 0o644);
-  const loose = await states();
-  expect(loose).toMatchObject({ code: 0, states: { 'data directory': 'warning', 'PIN file': 'warning' } });
-  expect(loose.findings.find(({ check }) => check === 'PIN file')?.text).toContain('chmod go=');
-  await chmod(directory, 0o700);
-  await chmod(join(directory, 'hsm', 'pin'), 0o600);
-  const exposed = await states({ STATHERA_LISTEN: '0.0.0.0:0' });
-  expect(exposed).toMatchObject({ code: 1, states: { listener: 'failed' } });
-  const allowed = await states({ STATHERA_LISTEN: '0.0.0.0:0', STATHERA_ALLOW_CLEARTEXT: '1' });
-  expect(allowed).toMatchObject({ code: 0, states: { listener: 'warning' } });
-  expect(await states({ STATHERA_PKCS11_MODULE: '/nowhere.so' })).toMatchObject({
-    code: 1,
-    states: { token: 'failed' },
-  });
-  await rename(join(directory, 'stathera.db'), join(directory, 'away.db'));
-  expect(await states()).toMatchObject({ code: 1, states: { database: 'failed' } });
-});
-
-/** Guarantees that doctor works beside a running service, and where nothing is set up yet. */
-test('doctor changes nothing', { timeout: 60_000 }, async () => {
-  const service = await start(await dataDirectory());
-  const before = (await readdir(service.dataDir, { recursive: true })).toSorted();
-  const beside = await run({ STATHERA_DATA_DIR: service.dataDir }, 'doctor');
-  expect([beside.code, beside.stderr]).toEqual([0, '']);
-  expect((await readdir(service.dataDir, { recursive: true })).toSorted()).toEqual(before);
-  await makeKey(service, 'works');
-  const empty = await dataDirectory(emptyDirectory);
-  const nothing = await run({ STATHERA_DATA_DIR: join(empty, 'data') }, 'doctor');
-  expect(nothing.code).toBe(1);
-  expect(nothing.stdout).toMatch(/^FAILED +data directory: .*stathera init/m);
-  expect(await readdir(empty)).toEqual([]);
 });
 
 interface Report {

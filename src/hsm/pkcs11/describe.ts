@@ -1,6 +1,7 @@
 import pkcs11js from 'pkcs11js';
 import type { TokenReport } from '../hsm.ts';
 import { type Cryptoki, type Handle, readOnlySession } from './cryptoki.ts';
+import { keepsUnextractable } from './custody.ts';
 import {
   findRoot,
   findSlot,
@@ -9,7 +10,7 @@ import {
   logIn,
   requireUntriedPin,
 } from './login.ts';
-import { wrapMechanismOf } from './modules.ts';
+import { moduleTraits, wrapMechanismOf } from './modules.ts';
 import { neededMechanisms } from './objects.ts';
 import { moduleEnvironment } from './settings.ts';
 import { restoreTokenFiles } from './softhsm.ts';
@@ -47,6 +48,7 @@ export function describeHere(settings: TokenSettings): TokenReport {
     return {
       module: describeModule(cryptoki),
       token: describeSlot(cryptoki, slot),
+      custody: describeCustody(cryptoki, session, settings),
       mechanisms: describeMechanisms(cryptoki, slot, wrapMechanismOf(settings)),
       root: { id: rootId, attributes: readAttributes(cryptoki, session, root) },
     };
@@ -63,6 +65,15 @@ function describeModule(cryptoki: Cryptoki): TokenReport['module'] {
     version: versionText(info.libraryVersion),
     cryptokiVersion: versionText(info.cryptokiVersion),
   };
+}
+
+function describeCustody(
+  cryptoki: Cryptoki,
+  session: Handle,
+  settings: TokenSettings,
+): TokenReport['custody'] {
+  if (keepsUnextractable(cryptoki, session, wrapMechanismOf(settings))) return 'kept';
+  return moduleTraits(settings.module).keepsUnextractable ? 'refused' : 'tests-only';
 }
 
 function versionText({ major, minor }: pkcs11js.Version): string {

@@ -1,0 +1,48 @@
+import { statSync } from 'node:fs';
+import type { Command } from 'commander';
+import { readConfig } from '../../config.ts';
+import { print } from '../output.ts';
+import type { Surroundings } from '../surroundings.ts';
+import { checkDatabase } from './database.ts';
+import { checkDisks } from './disk.ts';
+import { checkFiles } from './files.ts';
+import type { Finding } from './finding.ts';
+import { checkListener, checkService } from './listener.ts';
+import { checkClock, checkProcess } from './machine.ts';
+import { checkToken } from './token.ts';
+
+export function addDoctorCommand(program: Command, { environment, adapters, exit }: Surroundings): void {
+  program
+    .command('doctor')
+    .description(
+      'check this machine: settings, files, token, database, disk, TLS, clock and backups; leaves all as it is',
+    )
+    .action(async (_options, command: Command) => {
+      const config = readConfig(environment);
+      const owner = statSync(config.dataDir, { throwIfNoEntry: false })?.uid;
+      const findings = [
+        ...checkProcess(config),
+        ...checkFiles(config),
+        ...(await checkToken(config, adapters, owner)),
+        ...(await checkDatabase(config, adapters)),
+        ...(await checkDisks(config)),
+        await checkClock(config, adapters),
+        ...checkListener(config, adapters.clock),
+        await checkService(config),
+      ];
+      print(command, { findings }, () => findings.flatMap(linesOf));
+      exit(findings.some(({ state }) => state === 'failed') ? 1 : 0);
+    });
+}
+
+const marks: Readonly<Record<Finding['state'], string>> = {
+  ok: 'ok       ',
+  warning: 'WARNING  ',
+  failed: 'FAILED   ',
+  unchecked: 'unchecked',
+};
+
+function linesOf(finding: Finding): string[] {
+  const line = `${marks[finding.state]} ${finding.check}: ${finding.text}`;
+  return finding.state === 'ok' ? [line] : [line, `          next: ${finding.next}`];
+}
