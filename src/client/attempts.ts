@@ -9,7 +9,8 @@ import type { Members } from './requests.ts';
 export interface Call {
   readonly operationId: OperationId;
   readonly input: Members;
-  readonly url: URL;
+  readonly origin: URL;
+  readonly target: string;
   readonly body: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   /** Begins the request ids of all attempts. */
@@ -25,7 +26,7 @@ export function createAttempts(credentials: Credentials, hooks: Hooks, settings:
     refresh: boolean,
     signal: AbortSignal,
   ): Promise<unknown> {
-    const { operationId, input, url, body } = call;
+    const { operationId, input, origin, target, body } = call;
     const row: OperationRow = operations[operationId];
     const requestId = `${call.id}.${attempt}${refresh ? 'r' : ''}`;
     const token = row.open ? undefined : await tokenOf(credentials, { refresh, signal });
@@ -36,7 +37,7 @@ export function createAttempts(credentials: Credentials, hooks: Hooks, settings:
     };
     const sent: Attempt = {
       ...{ operationId, input, requestId, token },
-      request: { method: row.method, url, headers, body, signal },
+      request: { method: row.method, origin, target, headers, body, signal },
     };
     const event = { operationId, method: row.method, path: row.path, attempt, requestId };
     callHook(hooks.onRequest, event);

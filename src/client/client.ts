@@ -66,7 +66,7 @@ function isList({ answer }: OperationRow): boolean {
 
 function createCall(platform: Platform, options: ClientOptions) {
   const { credentials, hooks = {}, timeoutMs = 30_000, attemptTimeoutMs = 15_000 } = options;
-  const base = serviceUrl(options.url, options.allowCleartext === true);
+  const { origin, prefix } = serviceUrl(options.url, options.allowCleartext === true);
   const retries = retrySettings(options.retries);
   const settings: AttemptSettings = {
     ...platform,
@@ -74,6 +74,8 @@ function createCall(platform: Platform, options: ClientOptions) {
     verifyRequestId: options.verifyRequestId ?? true,
   };
 
+  const clientId = randomId(10);
+  let calls = 0;
   const attemptWithToken = createAttempts(credentials, hooks, settings);
 
   return async (
@@ -81,8 +83,13 @@ function createCall(platform: Platform, options: ClientOptions) {
     input: Members,
     callOptions: CallOptions = {},
   ): Promise<unknown> => {
-    const call = prepare(base, platform, operationId, input, callOptions);
-    const { retry } = operations[operationId];
+    const row: OperationRow = operations[operationId];
+    const { target, body } = encodeRequest(row, input, platform.base64);
+    const call: Call = {
+      ...{ operationId, input, origin, target: prefix + target, body },
+      headers: headersOf(row, body, callOptions),
+      id: `${clientId}-${(++calls).toString(36)}`,
+    };
     const whole = startLimit(callOptions.signal, callOptions.timeoutMs ?? timeoutMs);
     try {
       for (let attempt = 1; ; attempt++) {
@@ -92,7 +99,7 @@ function createCall(platform: Platform, options: ClientOptions) {
           if (whole.signal.aborted) throw placed(whole.signal.reason, operationId, attempt);
           if (!(error instanceof StatheraError)) throw error;
           const ms = waitMs(attempt, error.retryAfterSeconds, retries, Math.random());
-          const again = retry !== 'never' && attempt <= retries.retries && mayPass(error);
+          const again = row.retry !== 'never' && attempt <= retries.retries && mayPass(error);
           if (!again || ms >= whole.leftMs()) throw placed(error, operationId, attempt);
           await wait(ms, whole.signal).catch(() => {
             throw placed(whole.signal.reason, operationId, attempt);
@@ -118,21 +125,20 @@ async function limited<Value>(
   }
 }
 
-function prepare(
-  base: string,
-  { base64 }: Platform,
-  operationId: OperationId,
-  input: Members,
-  options: CallOptions,
-): Call {
-  const row: OperationRow = operations[operationId];
-  const { target, body } = encodeRequest(row, input, base64);
-  const headers = {
-    accept: row.answer === 'text' ? 'text/plain' : 'application/json',
+/** @throws TypeError for an idempotency key that no header can carry */
+function headersOf(
+  { answer, retry }: OperationRow,
+  body: string | undefined,
+  { idempotencyKey }: CallOptions,
+): Readonly<Record<string, string>> {
+  if (idempotencyKey !== undefined && !/^[!-~]{1,128}$/.test(idempotencyKey)) {
+    throw new TypeError('idempotencyKey must be 1 to 128 visible ASCII characters');
+  }
+  return {
+    accept: answer === 'text' ? 'text/plain' : 'application/json',
     ...(body !== undefined && { 'content-type': 'application/json' }),
-    ...(row.retry === 'key' && { 'idempotency-key': options.idempotencyKey ?? randomId() }),
+    ...(retry === 'key' && { 'idempotency-key': idempotencyKey ?? randomId(16) }),
   };
-  return { operationId, input, url: new URL(base + target), body, headers, id: randomId() };
 }
 
 /** An error as the caller gets it: it says of which call, and after how many attempts. */
@@ -150,9 +156,9 @@ function retrySettings(given: number | RetrySettings | undefined): typeof retryD
   return { ...retryDefaults, ...Object.fromEntries(set) };
 }
 
-/** 128 random bits; crypto.randomUUID is not there in pages without TLS. */
-function randomId(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+/** Random bytes in hex; crypto.randomUUID is not there in pages without TLS. */
+function randomId(bytes: number): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) =>
     byte.toString(16).padStart(2, '0'),
   ).join('');
 }

@@ -4,7 +4,10 @@ import { StatheraError } from './errors.ts';
 /** One request as it goes over the wire. */
 export interface WireRequest {
   readonly method: string;
-  readonly url: URL;
+  /** Where the service is, without path. */
+  readonly origin: URL;
+  /** Path and query. */
+  readonly target: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | undefined;
   /** Ends the request and its answer. */
@@ -34,10 +37,10 @@ export interface Platform {
 }
 
 export function createFetchTransport(fetchFunction: typeof fetch): Transport {
-  return async ({ method, url, headers, body, signal }) => {
+  return async ({ method, origin, target, headers, body, signal }) => {
     let response: Response;
     try {
-      response = await fetchFunction(url, {
+      response = await fetchFunction(origin.origin + target, {
         method,
         headers,
         ...(body !== undefined && { body }),

@@ -1,10 +1,15 @@
 import { StatheraError } from './errors.ts';
 
+export interface ServiceUrl {
+  readonly origin: URL;
+  /** What every path begins with: nothing, or a path without a slash at its end. */
+  readonly prefix: string;
+}
+
 /**
- * The address requests begin with, without a slash at its end.
  * @throws client/url-invalid; client/cleartext-refused for `http:` to another machine, unless allowed
  */
-export function serviceUrl(text: string, allowCleartext: boolean): string {
+export function serviceUrl(text: string, allowCleartext: boolean): ServiceUrl {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (!url || !['http:', 'https:'].includes(url.protocol)) {
     throw invalid('The URL of the service must be one that begins with https:// or http://.');
@@ -18,7 +23,7 @@ export function serviceUrl(text: string, allowCleartext: boolean): string {
       'Over http: everyone between would see the token and the plaintext: use https:, or set allowCleartext.',
     );
   }
-  return url.origin + url.pathname.replace(/\/+$/, '');
+  return { origin: new URL(url.origin), prefix: url.pathname.replace(/\/+$/, '') };
 }
 
 /** The URL parser has brought addresses into their one form. */

@@ -144,7 +144,7 @@ test('hooks see no secret', async () => {
   right = 'none';
   const request = { key: 'a-name', plaintext: Buffer.from('plain'), context: { table: 'users' } };
   await failure(client.encrypt(request));
-  const of = { method: 'POST', attempt: 1, requestId: expect.stringMatching(/^[0-9a-f]{32}\.1$/) };
+  const of = { method: 'POST', attempt: 1, requestId: expect.stringMatching(/^[0-9a-f]{20}-[0-9a-z]+\.1$/) };
   const random = { ...of, operationId: 'random', path: '/v1/random' };
   const encrypt = { ...of, operationId: 'encrypt', path: '/v1/keys/{key}/encrypt' };
   expect(events).toEqual([

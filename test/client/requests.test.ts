@@ -46,7 +46,7 @@ test('encrypts, rewraps and decrypts bytes', async () => {
 test('refusals are typed', async () => {
   expect(await failure(client.getKey({ key: 'absent' }))).toMatchObject({
     ...{ code: 'key/not-found', status: 404, operationId: 'getKey', attempts: 1 },
-    requestId: expect.stringMatching(/^[0-9a-f]{32}\.1$/),
+    requestId: expect.stringMatching(/^[0-9a-f]{20}-[0-9a-z]+\.1$/),
   });
   expect(await failure(client.createKey({ name: 'UPPER' }))).toMatchObject({
     code: 'request/invalid',
@@ -173,6 +173,8 @@ test('refuses what would be something else', async () => {
   await expect(client.encrypt({ key: 'payments', plaintext })).rejects.toThrow(TypeError);
   const operations = [{ operation: 'encrypt', key: 'payments', plaintext }] as const;
   await expect(client.batch({ operations })).rejects.toThrow(TypeError);
+  const idempotencyKey = 'line\nbreak';
+  await expect(client.createKey({ name: 'x' }, { idempotencyKey })).rejects.toThrow(TypeError);
 });
 
 /** Guarantees that connections are kept: many calls one after the other use one, many at once as many as allowed. */

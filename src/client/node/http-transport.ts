@@ -18,15 +18,19 @@ export function createHttpTransport({ connections = 128, tls = {} }: HttpTranspo
   const settings = { keepAlive: true, maxSockets: connections, scheduling: 'lifo' } as const;
   const plain = new Agent(settings);
   const secure = new TlsAgent({ ...settings, ...tls });
-  return ({ method, url, headers, body, signal }) =>
+  return ({ method, origin, target, headers, body, signal }) =>
     new Promise((resolve, reject) => {
       signal.throwIfAborted();
       const length = { 'content-length': body === undefined ? 0 : Buffer.byteLength(body) };
-      const options = { method, headers: method === 'GET' ? headers : { ...headers, ...length } };
+      const options = {
+        // Without brackets around an IPv6 address, as sockets take it.
+        ...{ host: origin.hostname.replace(/^\[(.*)\]$/, '$1'), port: origin.port, method, path: target },
+        headers: method === 'GET' ? headers : { ...headers, ...length },
+      };
       const request =
-        url.protocol === 'https:'
-          ? requestHttps(url, { ...options, agent: secure })
-          : requestHttp(url, { ...options, agent: plain });
+        origin.protocol === 'https:'
+          ? requestHttps({ ...options, agent: secure })
+          : requestHttp({ ...options, agent: plain });
       const abort = () => request.destroy();
       signal.addEventListener('abort', abort, { once: true });
       request.once('close', () => signal.removeEventListener('abort', abort));
