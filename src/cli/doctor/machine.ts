@@ -67,7 +67,7 @@ export async function checkClock(
 /** The latest time in the database and of the log's files. */
 async function newestTime(
   { dataDir, databaseFile }: Config,
-  adapters: Adapters,
+  adapters: Pick<Adapters, 'openStore'>,
 ): Promise<number | undefined> {
   const times: number[] = [];
   const log = join(dataDir, 'audit');
