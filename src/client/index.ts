@@ -18,6 +18,7 @@ export type { ByteSource } from './streams.ts';
 export type {
   AuditRecord,
   BatchItem,
+  BatchResult,
   CallOptions,
   Key,
   KeyVersion,

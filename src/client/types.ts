@@ -70,6 +70,24 @@ export type Namespace = Answered<typeof access.namespaceAnswer>;
 export type AuditRecord = ItemOf<Answered<typeof audit.recordsAnswer>>;
 export type BatchItem = Given<typeof envelope.batchItem>;
 
+interface BatchAnswers {
+  encrypt: Answered<typeof envelope.sealedAnswer>;
+  decrypt: Answered<typeof envelope.openedAnswer>;
+  rewrap: Answered<typeof envelope.sealedAnswer>;
+  'data-keys': Answered<typeof envelope.dataKeysAnswer>;
+  random: Answered<typeof envelope.randomAnswer>;
+}
+
+/** Of an item that failed. */
+type BatchProblem = Extract<Answered<typeof envelope.batchAnswer>['results'][number], { problem: unknown }>;
+
+/** It has a `problem`, or what the item's operation gives. */
+export type BatchResult<Item extends BatchItem> =
+  | BatchProblem
+  | (Item extends unknown
+      ? { id?: string | undefined; status: 200 } & BatchAnswers[Item['operation']]
+      : never);
+
 /** A page of the service that tells how it is. */
 export interface Readiness {
   readonly status: 'ready' | 'unavailable' | 'draining';
@@ -106,8 +124,11 @@ export interface Operations {
     Answered<typeof envelope.dataKeysAnswer>
   >;
   random: Operation<Given<typeof envelope.randomBody>, Answered<typeof envelope.randomAnswer>>;
-  /** Up to 1,000 items; `results` stand in their order, each with a status. */
-  batch: Operation<{ operations: readonly BatchItem[] }, Answered<typeof envelope.batchAnswer>>;
+  /** Up to 1,000 items; `results` stand in their order, each with a status and what its operation gives. */
+  batch<const Items extends readonly BatchItem[]>(
+    input: { readonly operations: Items },
+    options?: CallOptions,
+  ): Promise<{ results: { -readonly [At in keyof Items]: BatchResult<Items[At]> } }>;
 
   createNamespace: Operation<Given<typeof access.createNamespaceBody>, Namespace>;
   listNamespaces: List<Given<typeof listQuery>, Answered<typeof access.namespacesAnswer>>;

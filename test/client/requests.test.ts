@@ -121,6 +121,19 @@ test('batches', async () => {
   ]);
 });
 
+/** Guarantees that each result of a batch has the type of its item's operation, as compiling this test shows. */
+test('results of a batch are typed', async () => {
+  const { results } = await client.batch({
+    operations: [
+      { operation: 'random', bytes: 5 },
+      { operation: 'encrypt', key: 'payments', plaintext: new Uint8Array(2) },
+    ],
+  });
+  const [random, sealed] = results;
+  if ('problem' in random || 'problem' in sealed) throw new Error('an item failed');
+  expect([random.bytes.length, sealed.keyVersion]).toEqual([5, 1]);
+});
+
 /** Guarantees that the pages beside the interface can be asked for, without the token where none is needed. */
 test('asks how the service is', async () => {
   const stranger = createClient({ url: service.url, credentials: () => Promise.reject(new Error('asked')) });
