@@ -23,11 +23,10 @@ const unitTests = [
   'unit tests',
   bin('vitest'),
   'run',
-  ...['setup', 'faults', 'browser', 'contract', 'container'].flatMap((folder) => [
+  ...['setup', 'faults', 'browser', 'contract', 'container', 'package'].flatMap((folder) => [
     '--exclude',
     `test/${folder}/**`,
   ]),
-  ...['--exclude', 'test/package.test.ts'],
 ];
 
 /** One mistake can bring hundreds of complaints: the first are enough to begin with. */
