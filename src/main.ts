@@ -2,21 +2,25 @@
 import type { Adapters } from './adapters.ts';
 import { keepMemory } from './cli/memory.ts';
 import { runCommandLine } from './cli/program.ts';
-import { systemClock } from './core/clock.ts';
-import { openPkcs11Hsm } from './hsm/pkcs11/adapter.ts';
-import { describeToken, provisionToken } from './hsm/pkcs11/token.ts';
-import { openSqliteStore } from './store/sqlite.ts';
 
-/** The one place that names the adapters. */
-const adapters: Adapters = {
-  clock: systemClock,
-  openHsm: (settings, note) => openPkcs11Hsm(settings, { log: note }),
-  provisionToken,
-  describeToken,
-  openStore: openSqliteStore,
-};
+/** The one place that names the adapters. They are loaded by the commands that need them: most do not. */
+async function loadAdapters(): Promise<Adapters> {
+  const [clock, hsm, token, store] = await Promise.all([
+    import('./core/clock.ts'),
+    import('./hsm/pkcs11/adapter.ts'),
+    import('./hsm/pkcs11/token.ts'),
+    import('./store/sqlite.ts'),
+  ]);
+  return {
+    clock: clock.systemClock,
+    openHsm: (settings, note) => hsm.openPkcs11Hsm(settings, { log: note }),
+    provisionToken: token.provisionToken,
+    describeToken: token.describeToken,
+    openStore: store.openSqliteStore,
+  };
+}
 
 // Whatever the service makes is its owner's alone, and what it has in memory is its own.
 process.umask(0o077);
 keepMemory();
-process.exitCode = await runCommandLine(process.argv, process.env, adapters);
+process.exitCode = await runCommandLine(process.argv, process.env, loadAdapters);

@@ -1,22 +1,17 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { type Command, InvalidArgumentError } from 'commander';
-import type { Adapters } from '../adapters.ts';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { AuditHead } from '../audit/audit.ts';
-import { acceptLoss } from '../audit/loss.ts';
-import type { VerifyReport } from '../audit/report.ts';
-import { verifyAudit } from '../audit/verify.ts';
-import { withAuditMac } from '../audit-mac.ts';
-import { type Config, readConfig } from '../config.ts';
-import { ServiceError } from '../core/errors.ts';
-import type { Store } from '../store/store.ts';
-import { print } from './output.ts';
+import type { VerifyOptions } from './audit-log.ts';
+import type { TailOptions } from './audit-tail.ts';
+import { wholeNumber, withExamples } from './options.ts';
 import type { Surroundings } from './surroundings.ts';
 
-export function addAuditCommands(program: Command, { environment, adapters, exit }: Surroundings): void {
-  const audit = program.command('audit').description('check the audit log on this machine');
+export function addAuditCommands(program: Command, surroundings: Surroundings): void {
+  const audit = program
+    .command('audit')
+    .description('read the audit log, and check it on the machine it is on');
+  addTail(audit, surroundings);
 
-  audit
+  const verify = audit
     .command('verify')
     .description('check every record, chain and segment; needs no PIN and may run beside the service')
     .option(
@@ -26,61 +21,48 @@ export function addAuditCommands(program: Command, { environment, adapters, exit
       [],
     )
     .option('--with-token', 'log in to the HSM and check its MACs too (uses the PIN file)')
-    .action(async (options: { expect: AuditHead[]; withToken?: true }, command: Command) => {
-      const config = readConfig(environment);
-      const store = openExisting(adapters, { file: config.databaseFile, readonly: true });
-      try {
-        const verify = (mac?: (data: Uint8Array) => Promise<Uint8Array>) =>
-          verifyAudit({
-            directory: auditDirectory(config),
-            store,
-            expect: options.expect,
-            ...(mac && { mac }),
-          });
-        const report = options.withToken
-          ? await withAuditMac({ config, adapters, store }, verify)
-          : await verify();
-        print(command, report, () => lines(report));
-        exit(report.ok ? 0 : 1);
-      } finally {
-        await store.close();
-      }
-    });
+    .action(async (options: VerifyOptions, command: Command) =>
+      (await import('./audit-log.ts')).verifyLog(options, command, surroundings),
+    );
+  withExamples(
+    verify,
+    'stathera audit verify',
+    'stathera audit verify --with-token --expect "$(cat last-head)"',
+  );
 
-  audit
+  const acceptLoss = audit
     .command('accept-loss')
     .description('let the service start although audit segments are gone; verify reports them for ever')
     .option('--yes', 'do it; without, only the missing segments are shown')
-    .action(async (options: { yes?: true }, command: Command) => {
-      const config = readConfig(environment);
-      const store = openExisting(adapters, { file: config.databaseFile, readonly: options.yes !== true });
-      try {
-        if (options.yes) {
-          const accepted = await acceptLoss(store, auditDirectory(config), adapters.clock);
-          print(command, { accepted }, () => [`accepted the loss of ${accepted.length} segments`]);
-          return;
-        }
-        const { losses } = await verifyAudit({ directory: auditDirectory(config), store });
-        print(command, { losses }, () => [
-          ...losses.map(({ file }) => `missing: ${file}`),
-          losses.length === 0 ? 'no segment is missing' : 'run again with --yes to accept the loss',
-        ]);
-      } finally {
-        await store.close();
-      }
-    });
+    .action(async (options: { yes?: true }, command: Command) =>
+      (await import('./audit-log.ts')).acceptLogLoss(options, command, surroundings),
+    );
+  withExamples(acceptLoss, 'stathera audit accept-loss', 'stathera audit accept-loss --yes');
 }
 
-function openExisting({ openStore }: Adapters, settings: { file: string; readonly: boolean }): Store {
-  if (existsSync(settings.file)) return openStore(settings);
-  throw new ServiceError(
-    'store/unavailable',
-    `there is no database at ${settings.file}: set STATHERA_DATA_DIR to the service's data directory`,
+function addTail(audit: Command, surroundings: Surroundings): void {
+  const tail = audit
+    .command('tail')
+    .summary('show the newest records of your namespace, and what comes')
+    .description(
+      'show the newest records of your namespace, oldest first; with --json one a line. Each reading of the log is ' +
+        'itself a record, of which those of this command are not shown.',
+    )
+    .option('-n, --lines <count>', 'how many', wholeNumber(0, 10_000), 10)
+    .option('-f, --follow', 'go on with what comes, also after the service was away')
+    .option('--interval <seconds>', 'with --follow, how often to ask', wholeNumber(1, 3600), 2)
+    .option('--action <action>', 'only this, such as envelope.decrypt')
+    .addOption(new Option('--outcome <outcome>', 'only these').choices(['allowed', 'refused', 'failed']))
+    .option('--target <target>', 'only what was done to this key, token or namespace: its name or id')
+    .option('--service', "the service's own records (needs service:admin)")
+    .action(async (options: TailOptions, command: Command) =>
+      (await import('./audit-tail.ts')).tailLog(options, command, surroundings),
+    );
+  withExamples(
+    tail,
+    'stathera audit tail -n 50 --outcome refused',
+    'stathera audit tail --follow --action envelope.decrypt --json | jq -r .principal.name',
   );
-}
-
-function auditDirectory(config: Config): string {
-  return join(config.dataDir, 'audit');
 }
 
 function collectHead(text: string, heads: AuditHead[]): AuditHead[] {
@@ -89,19 +71,4 @@ function collectHead(text: string, heads: AuditHead[]): AuditHead[] {
   if (writer === undefined || head === undefined)
     throw new InvalidArgumentError('must be WRITER:SEQUENCE:HASH');
   return [...heads, { writer, sequence: Number(sequence), head }];
-}
-
-function lines(report: VerifyReport): string[] {
-  return [
-    `${report.records} records in ${report.segments} segments, ${report.groups} group commits`,
-    ...report.problems.map(
-      ({ file, line, what }) => `PROBLEM ${file}${line === undefined ? '' : ` line ${line}`}: ${what}`,
-    ),
-    ...(report.problemCount > report.problems.length ? [`… ${report.problemCount} problems in all`] : []),
-    ...report.losses.map(({ file }) => `LOST ${file}`),
-    ...report.unchecked.map((what) => `not checked: ${what}`),
-    ...(report.outboxPending > 0 ? [`${report.outboxPending} records of changes wait in the database`] : []),
-    ...report.heads.map(({ writer, sequence, head }) => `head ${writer}:${sequence}:${head}`),
-    report.ok ? 'ok' : 'NOT OK',
-  ];
 }

@@ -1,31 +1,21 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Client, Key } from '../client/index.ts';
 import { algorithms } from '../crypto/suites.ts';
-import { connect } from './connect.ts';
+import { collectPair, type Pairs, wholeNumber, withExamples } from './options.ts';
 import { print, table } from './output.ts';
 import type { Surroundings } from './surroundings.ts';
 
-export function addKeyCommands(program: Command, { environment }: Surroundings): void {
+const keyArgument = ['<key>', 'its name or id'] as const;
+
+export function addKeyCommands(program: Command, { client }: Surroundings): void {
   const keys = program.command('keys').description('manage keys of a running service');
+  addCreate(keys, client);
 
-  keys
-    .command('create <name>')
-    .description('create a key in the HSM')
-    .option('--algorithm <algorithm>', `one of ${algorithms.join(', ')}`, 'aes-256-gcm')
-    .option('--description <text>', 'what it is for')
-    .action(async (name: string, options: { algorithm: string; description?: string }, command: Command) => {
-      // What an algorithm may be is the service's to say.
-      const request = { name, ...options } as Parameters<Client['createKey']>[0];
-      const key = await connect(environment).createKey(request);
-      print(command, key, () => describe(key));
-    });
-
-  keys
+  const list = keys
     .command('list')
     .description('list the keys the token may see')
     .action(async (_options, command: Command) => {
-      const items: Key[] = [];
-      for await (const key of connect(environment).listKeys.all()) items.push(key);
+      const items = await Array.fromAsync((await client()).listKeys.all());
       print(command, { items }, () =>
         table([
           ['NAME', 'ALGORITHM', 'STATE', 'VERSION', 'LAST USED'],
@@ -39,26 +29,101 @@ export function addKeyCommands(program: Command, { environment }: Surroundings):
         ]),
       );
     });
+  withExamples(list, 'stathera keys list', "stathera keys list --json | jq -r '.items[].name'");
 
   const verbs: [string, string, (client: Client, key: string) => Promise<Key>][] = [
-    ['show', 'describe a key', (client, key) => client.getKey({ key })],
-    ['rotate', 'make a new version and encrypt with it', (client, key) => client.rotateKey({ key })],
+    ['show', 'describe a key', (service, key) => service.getKey({ key })],
+    [
+      'rotate',
+      'make a new version and encrypt with it; the old ones go on decrypting',
+      (service, key) => service.rotateKey({ key }),
+    ],
     [
       'disable',
-      'refuse to encrypt and decrypt',
-      (client, key) => client.updateKey({ key, state: 'disabled' }),
+      'refuse to encrypt and decrypt with a key, until it is enabled',
+      (service, key) => service.updateKey({ key, state: 'disabled' }),
     ],
-    ['enable', 'allow it again', (client, key) => client.updateKey({ key, state: 'enabled' })],
+    ['enable', 'allow it again', (service, key) => service.updateKey({ key, state: 'enabled' })],
   ];
   for (const [verb, description, act] of verbs) {
-    keys
-      .command(`${verb} <key>`)
+    const command = keys
+      .command(verb)
       .description(description)
-      .action(async (ref: string, _options, command: Command) => {
-        const key = await act(connect(environment), ref);
-        print(command, key, () => describe(key));
+      .argument(...keyArgument)
+      .action(async (ref: string, _options, self: Command) => {
+        const key = await act(await client(), ref);
+        print(self, key, () => describe(key));
       });
+    withExamples(command, `stathera keys ${verb} payments`);
   }
+  addVersions(keys, client);
+}
+
+function addCreate(keys: Command, client: Surroundings['client']): void {
+  // What an algorithm may be is the service's to say: this is what one of this version knows.
+  const algorithm = new Option('-a, --algorithm <algorithm>', 'what it encrypts with')
+    .choices(algorithms)
+    .argParser(String)
+    .default('aes-256-gcm');
+  const create = keys
+    .command('create')
+    .description('create a key in the HSM')
+    .argument('<name>', 'lower-case letters, digits and . _ -')
+    .addOption(algorithm)
+    .option('--description <text>', 'what it is for')
+    .option('--tag <name=value>', 'a tag; may be repeated', collectPair)
+    .action(
+      async (
+        name: string,
+        { tag, ...options }: { algorithm: string; description?: string; tag?: Pairs },
+        command: Command,
+      ) => {
+        const request = { name, ...options, ...(tag && { tags: tag }) };
+        const key = await (await client()).createKey(request as Parameters<Client['createKey']>[0]);
+        print(command, key, () => describe(key));
+      },
+    );
+  withExamples(
+    create,
+    'stathera keys create payments --tag team=checkout',
+    "stathera keys create logs --algorithm xaes-256-gcm --description 'never worn out'",
+  );
+}
+
+function addVersions(keys: Command, client: Surroundings['client']): void {
+  const versions = keys
+    .command('versions')
+    .description('list the versions of a key')
+    .argument(...keyArgument)
+    .action(async (key: string, _options, command: Command) => {
+      const items = await Array.fromAsync((await client()).listKeyVersions.all({ key }));
+      print(command, { items }, () =>
+        table([
+          ['VERSION', 'ALGORITHM', 'STATE', 'CREATED', 'LAST USED'],
+          ...items.map((each) => [
+            String(each.version),
+            each.algorithm,
+            each.state,
+            each.createdAt,
+            each.lastUsedAt ?? '-',
+          ]),
+        ]),
+      );
+    });
+  withExamples(versions, 'stathera keys versions payments');
+
+  type State = Parameters<Client['updateKeyVersion']>[0]['state'];
+  const setVersion = keys
+    .command('set-version')
+    .description('set what a version of a key may do')
+    .argument(...keyArgument)
+    .argument('<version>', 'its number', wholeNumber(1, 999_999_999))
+    .argument('<state>', 'enabled, decrypt-only or disabled')
+    .action(async (key: string, version: number, state: string, _options, command: Command) => {
+      const changed = await (await client()).updateKeyVersion({ key, version, state: state as State });
+      print(command, changed, () => [`version ${changed.version} is ${changed.state}`]);
+    });
+  withExamples(setVersion, 'stathera keys set-version payments 1 disabled');
 }
 
 function describe(key: Key): string[] {
@@ -70,6 +135,12 @@ function describe(key: Key): string[] {
     ['state', key.state],
     ['current version', String(key.currentVersion)],
     ['description', key.description || '-'],
+    [
+      'tags',
+      Object.entries(key.tags)
+        .map((tag) => tag.join('='))
+        .join(', ') || '-',
+    ],
     ['created', key.createdAt],
     ['last used', key.lastUsedAt ?? '-'],
   ]);

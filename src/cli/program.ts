@@ -1,56 +1,87 @@
 import { Command, CommanderError } from 'commander';
 import type { Adapters } from '../adapters.ts';
-import { StatheraError } from '../client/errors.ts';
-import { ConfigError, type Environment } from '../config.ts';
-import { ServiceError } from '../core/errors.ts';
+import type { Environment } from '../config.ts';
 import { version } from '../version.ts';
 import { addAuditCommands } from './audit.ts';
-import { explain } from './connect.ts';
-import { addDoctorCommand } from './doctor/doctor.ts';
-import { addInitCommand } from './init.ts';
+import { addBenchCommand } from './bench.ts';
+import { addCompletionCommand } from './completion.ts';
+import { addFileCommands } from './files.ts';
+import { programHelp } from './help.ts';
+import { Interrupted } from './interrupt.ts';
 import { addKeyCommands } from './keys.ts';
-import { addServeCommand } from './serve.ts';
+import { addMachineCommands } from './machine.ts';
+import { addNamespaceCommands } from './namespaces.ts';
+import { withExamples } from './options.ts';
 import type { Surroundings } from './surroundings.ts';
+import { addTokenCommands } from './tokens.ts';
+
+/** Whoever read stdout has gone, as a process ends that SIGPIPE ends. */
+const closedPipe = 141;
+
+/** Every command, with its help. What a command works with is loaded when it runs. */
+export function createProgram(surroundings: Surroundings): Command {
+  const program = new Command('stathera')
+    .description(
+      'A key-management service whose keys live in a PKCS#11 HSM: the service, and what it takes to use it',
+    )
+    .version(version, '-V, --version', 'print the version')
+    .option('--json', 'print JSON for programs; errors too, on stderr')
+    .helpOption('-h, --help', 'explain a command')
+    .helpCommand('help [command]', 'explain a command')
+    .exitOverride()
+    .showHelpAfterError('(stathera --help lists the commands)');
+  addFileCommands(program, surroundings);
+  addKeyCommands(program, surroundings);
+  addTokenCommands(program, surroundings);
+  addNamespaceCommands(program, surroundings);
+  addAuditCommands(program, surroundings);
+  addBenchCommand(program, surroundings);
+  addMachineCommands(program, surroundings);
+  addCompletionCommand(program);
+  withExamples(program, 'stathera keys create payments', 'stathera encrypt --key payments report.pdf');
+  return program.addHelpText('after', programHelp);
+}
 
 /** Runs one command. @returns the exit code; errors are one clear line on stderr */
 export async function runCommandLine(
   argv: readonly string[],
   environment: Environment,
-  adapters: Adapters,
+  adapters: () => Promise<Adapters>,
 ): Promise<number> {
   let code = 0;
-  const surroundings: Surroundings = {
+  const program = createProgram({
     environment,
     adapters,
+    client: async (options) => (await import('./connect.ts')).connect(environment, options),
     exit: (value) => {
       code = value;
     },
-  };
-  const program = new Command('stathera')
-    .description('A key-management service whose keys live in a PKCS#11 HSM')
-    .version(version)
-    .option('--json', 'print JSON for programs')
-    .exitOverride()
-    .showHelpAfterError('(stathera --help lists the commands)');
-  addServeCommand(program, surroundings);
-  addInitCommand(program, surroundings);
-  addDoctorCommand(program, surroundings);
-  addKeyCommands(program, surroundings);
-  addAuditCommands(program, surroundings);
+  });
+  process.stdout.on('error', (error) => {
+    if (codeOf(error) === 'EPIPE') process.exit(closedPipe);
+  });
   try {
     await program.parseAsync([...argv]);
     return code;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode;
-    console.error(`stathera: ${textOf(error, environment)}`);
-    return 1;
+    return await ended(error, program, environment);
   }
 }
 
-function textOf(error: unknown, environment: Environment): string {
-  if (error instanceof StatheraError) return explain(error, environment);
-  if (error instanceof ServiceError) return error.detail;
-  if (error instanceof ConfigError) return error.message;
-  if (error instanceof Error && 'syscall' in error) return error.message;
-  return error instanceof Error ? `${error.name}: ${error.message}` : 'failed';
+/** Says what went wrong. @returns the exit code; does not return after a signal */
+async function ended(error: unknown, program: Command, environment: Environment): Promise<number> {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  // What waits for a pipe that nobody writes to would hold the process.
+  if (error instanceof Interrupted) process.exit(error.exitCode);
+  if (codeOf(error) === 'EPIPE') return closedPipe;
+  const { explain } = await import('./explain.ts');
+  const text = explain(error, environment);
+  const said = { error: { code: codeOf(error), message: text } };
+  console.error(program.opts()['json'] === true ? JSON.stringify(said) : `stathera: ${text}`);
+  return 1;
+}
+
+function codeOf(error: unknown): string | undefined {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof code === 'string' ? code : undefined;
 }

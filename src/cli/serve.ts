@@ -1,4 +1,3 @@
-import type { Command } from 'commander';
 import { pino } from 'pino';
 import { readConfig } from '../config.ts';
 import { bootstrapTokenFile } from '../initialize.ts';
@@ -7,31 +6,27 @@ import { keepMemory } from './memory.ts';
 import { connectionsWithin } from './open-files.ts';
 import type { Surroundings } from './surroundings.ts';
 
-export function addServeCommand(program: Command, { environment, adapters }: Surroundings): void {
-  program
-    .command('serve')
-    .description('run the service until SIGTERM or SIGINT')
-    .action(async () => {
-      const config = readConfig(environment);
-      // stdout is for people and scripts that wait for the address; logs go to stderr.
-      const log = pino(
-        { level: config.logLevel, base: { pid: process.pid } },
-        pino.destination({ dest: 2, sync: false, minLength: 0 }),
-      );
-      if (!keepMemory()) log.warn('core dumps of this process would hold its memory: turn them off');
-      const maxConnections = connectionsWithin(config.maxConnections);
-      if (maxConnections < config.maxConnections) {
-        log.warn({ maxConnections }, 'fewer connections than configured: raise the limit of open files');
-      }
-      const service = await startService({ ...config, maxConnections }, adapters, log);
-      console.log(`stathera listening on ${service.listener.url}`);
-      console.log(firstCalls(service.listener.url, bootstrapTokenFile(config)));
-      await untilStopped();
-      log.info('stopping: requests in progress are finished');
-      await service.close();
-      log.info('stopped');
-      log.flush();
-    });
+/** Runs the service until it is told to stop. */
+export async function serve({ environment, adapters }: Surroundings): Promise<void> {
+  const config = readConfig(environment);
+  // stdout is for people and scripts that wait for the address; logs go to stderr.
+  const log = pino(
+    { level: config.logLevel, base: { pid: process.pid } },
+    pino.destination({ dest: 2, sync: false, minLength: 0 }),
+  );
+  if (!keepMemory()) log.warn('core dumps of this process would hold its memory: turn them off');
+  const maxConnections = connectionsWithin(config.maxConnections);
+  if (maxConnections < config.maxConnections) {
+    log.warn({ maxConnections }, 'fewer connections than configured: raise the limit of open files');
+  }
+  const service = await startService({ ...config, maxConnections }, await adapters(), log);
+  console.log(`stathera listening on ${service.listener.url}`);
+  console.log(firstCalls(service.listener.url, bootstrapTokenFile(config)));
+  await untilStopped();
+  log.info('stopping: requests in progress are finished');
+  await service.close();
+  log.info('stopped');
+  log.flush();
 }
 
 /** The first SIGTERM or SIGINT stops in order, the second at once. */

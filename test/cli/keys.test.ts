@@ -113,7 +113,7 @@ test('says what to do next', { timeout: 60_000 }, async () => {
 test('explains what it takes', { timeout: 60_000 }, async () => {
   for (const args of [['kyes'], ['keys', 'shred', 'x'], ['keys', 'create'], ['serve', '--port', '1']]) {
     const { code, stdout, stderr } = await run(env, ...args);
-    expect([args, code, stdout]).toEqual([args, 1, '']);
+    expect([args, code, stdout]).toEqual([args, 2, '']);
     expect(stderr).toMatch(/error: .*\n[^]*stathera --help/);
   }
   const help = await run(env, '--help');

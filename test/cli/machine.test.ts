@@ -95,7 +95,7 @@ test('audit verify holds the log against heads', { timeout: 60_000 }, async () =
   expect(people.stdout).toMatch(/^head w1:\d+:[0-9a-f]{64}\nok$/m);
   for (const bad of ['x', 'w1:1', `w1:1:${'g'.repeat(64)}`, `w1:-1:${'0'.repeat(64)}`]) {
     const refused = await verify(directory, '--expect', bad);
-    expect([refused.code, refused.stdout]).toEqual([1, '']);
+    expect([refused.code, refused.stdout]).toEqual([2, '']);
     expect(refused.stderr).toContain('must be WRITER:SEQUENCE:HASH');
   }
 });
@@ -136,7 +136,7 @@ test('audit verify names what was altered', { timeout: 60_000 }, async () => {
 /** Guarantees that verifying where there is nothing fails and says what to do, and makes nothing. */
 test('audit verify needs a database', async () => {
   const empty = await dataDirectory(emptyDirectory);
-  const { code, stdout, stderr } = await verify(empty);
+  const { code, stdout, stderr } = await run({ STATHERA_DATA_DIR: empty }, 'audit', 'verify');
   expect([code, stdout]).toEqual([1, '']);
   expect(stderr).toMatch(/^stathera: .*STATHERA_DATA_DIR/);
   expect(await readdir(empty)).toEqual([]);

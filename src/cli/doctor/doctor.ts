@@ -11,28 +11,25 @@ import { checkListener, checkService } from './listener.ts';
 import { checkClock, checkProcess } from './machine.ts';
 import { checkToken } from './token.ts';
 
-export function addDoctorCommand(program: Command, { environment, adapters, exit }: Surroundings): void {
-  program
-    .command('doctor')
-    .description(
-      'check this machine: settings, files, token, database, disk, TLS, clock and backups; leaves all as it is',
-    )
-    .action(async (_options, command: Command) => {
-      const config = readConfig(environment);
-      const owner = statSync(config.dataDir, { throwIfNoEntry: false })?.uid;
-      const findings = [
-        ...checkProcess(config),
-        ...checkFiles(config),
-        ...(await checkToken(config, adapters, owner)),
-        ...(await checkDatabase(config, adapters)),
-        ...(await checkDisks(config)),
-        await checkClock(config, adapters),
-        ...checkListener(config, adapters.clock),
-        await checkService(config),
-      ];
-      print(command, { findings }, () => findings.flatMap(linesOf));
-      exit(findings.some(({ state }) => state === 'failed') ? 1 : 0);
-    });
+export async function doctor(
+  command: Command,
+  { environment, adapters: load, exit }: Surroundings,
+): Promise<void> {
+  const config = readConfig(environment);
+  const adapters = await load();
+  const owner = statSync(config.dataDir, { throwIfNoEntry: false })?.uid;
+  const findings = [
+    ...checkProcess(config),
+    ...checkFiles(config),
+    ...(await checkToken(config, adapters, owner)),
+    ...(await checkDatabase(config, adapters)),
+    ...(await checkDisks(config)),
+    await checkClock(config, adapters),
+    ...checkListener(config, adapters.clock),
+    await checkService(config),
+  ];
+  print(command, { findings }, () => findings.flatMap(linesOf));
+  exit(findings.some(({ state }) => state === 'failed') ? 1 : 0);
 }
 
 const marks: Readonly<Record<Finding['state'], string>> = {

@@ -1,0 +1,89 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import type { Adapters } from '../adapters.ts';
+import type { AuditHead } from '../audit/audit.ts';
+import { acceptLoss } from '../audit/loss.ts';
+import type { VerifyReport } from '../audit/report.ts';
+import { verifyAudit } from '../audit/verify.ts';
+import { withAuditMac } from '../audit-mac.ts';
+import { type Config, readConfig } from '../config.ts';
+import { ServiceError } from '../core/errors.ts';
+import type { Store } from '../store/store.ts';
+import { print } from './output.ts';
+import type { Surroundings } from './surroundings.ts';
+
+export interface VerifyOptions {
+  readonly expect: AuditHead[];
+  readonly withToken?: true;
+}
+
+export async function verifyLog(
+  { expect, withToken }: VerifyOptions,
+  command: Command,
+  { environment, adapters: load, exit }: Surroundings,
+): Promise<void> {
+  const config = readConfig(environment);
+  const adapters = await load();
+  const store = openExisting(adapters, { file: config.databaseFile, readonly: true });
+  try {
+    const verify = (mac?: (data: Uint8Array) => Promise<Uint8Array>) =>
+      verifyAudit({ directory: auditDirectory(config), store, expect, ...(mac && { mac }) });
+    const report = withToken ? await withAuditMac({ config, adapters, store }, verify) : await verify();
+    print(command, report, () => lines(report));
+    exit(report.ok ? 0 : 1);
+  } finally {
+    await store.close();
+  }
+}
+
+export async function acceptLogLoss(
+  { yes }: { yes?: true },
+  command: Command,
+  { environment, adapters: load }: Surroundings,
+): Promise<void> {
+  const config = readConfig(environment);
+  const adapters = await load();
+  const store = openExisting(adapters, { file: config.databaseFile, readonly: yes !== true });
+  try {
+    if (yes) {
+      const accepted = await acceptLoss(store, auditDirectory(config), adapters.clock);
+      print(command, { accepted }, () => [`accepted the loss of ${accepted.length} segments`]);
+      return;
+    }
+    const { losses } = await verifyAudit({ directory: auditDirectory(config), store });
+    print(command, { losses }, () => [
+      ...losses.map(({ file }) => `missing: ${file}`),
+      losses.length === 0 ? 'no segment is missing' : 'run again with --yes to accept the loss',
+    ]);
+  } finally {
+    await store.close();
+  }
+}
+
+function openExisting({ openStore }: Adapters, settings: { file: string; readonly: boolean }): Store {
+  if (existsSync(settings.file)) return openStore(settings);
+  throw new ServiceError(
+    'store/unavailable',
+    `there is no database at ${settings.file}: set STATHERA_DATA_DIR to the service's data directory`,
+  );
+}
+
+function auditDirectory(config: Config): string {
+  return join(config.dataDir, 'audit');
+}
+
+function lines(report: VerifyReport): string[] {
+  return [
+    `${report.records} records in ${report.segments} segments, ${report.groups} group commits`,
+    ...report.problems.map(
+      ({ file, line, what }) => `PROBLEM ${file}${line === undefined ? '' : ` line ${line}`}: ${what}`,
+    ),
+    ...(report.problemCount > report.problems.length ? [`… ${report.problemCount} problems in all`] : []),
+    ...report.losses.map(({ file }) => `LOST ${file}`),
+    ...report.unchecked.map((what) => `not checked: ${what}`),
+    ...(report.outboxPending > 0 ? [`${report.outboxPending} records of changes wait in the database`] : []),
+    ...report.heads.map(({ writer, sequence, head }) => `head ${writer}:${sequence}:${head}`),
+    report.ok ? 'ok' : 'NOT OK',
+  ];
+}

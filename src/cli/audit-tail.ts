@@ -1,0 +1,153 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { isStatheraError } from '../client/errors.ts';
+import type { AuditRecord, Client } from '../client/index.ts';
+import { printable } from '../client/problems.ts';
+import { mayPass } from '../client/retries.ts';
+import { explain } from './explain.ts';
+import { interruptible } from './interrupt.ts';
+import type { Surroundings } from './surroundings.ts';
+
+export interface TailOptions {
+  readonly lines: number;
+  readonly follow?: true;
+  readonly interval: number;
+  readonly action?: string;
+  readonly outcome?: AuditRecord['outcome'];
+  readonly target?: string;
+  readonly service?: true;
+}
+
+/** Records taken with one reading at most; a log that grows faster than it is read must not fill the memory. */
+const mostAtOnce = 10_000;
+const remembered = 1_000;
+
+export async function tailLog(
+  options: TailOptions,
+  command: Command,
+  { client, environment }: Surroundings,
+): Promise<void> {
+  const own = new Set<string>();
+  const service = await client({
+    hooks: {
+      onRequest({ requestId }) {
+        own.add(requestId);
+        const [oldest] = own;
+        if (own.size > remembered && oldest !== undefined) own.delete(oldest);
+      },
+    },
+  });
+  const asJson = command.optsWithGlobals<{ json?: true }>().json === true;
+  const show = (records: readonly AuditRecord[]): void => {
+    for (const record of records)
+      if (!own.has(record.requestId)) console.log(asJson ? JSON.stringify(record) : lineOf(record));
+  };
+  const note = (text: string) => console.error(`stathera: ${text}`);
+  await interruptible(async (signal) => {
+    const log = { service, options, signal };
+    const first = await newest(log);
+    show(first.records);
+    if (options.follow)
+      await follow(log, {
+        mark: first.mark,
+        show,
+        note,
+        explainError: (error) => explain(error, environment),
+      });
+  });
+}
+
+interface Log {
+  readonly service: Client;
+  readonly options: TailOptions;
+  readonly signal: AbortSignal;
+}
+
+interface Found {
+  /** Oldest first. */
+  readonly records: readonly AuditRecord[];
+  /** The sequence of the newest record there is, whether it is one of them or not. */
+  readonly mark: number;
+}
+
+async function newest({ service, options, signal }: Log): Promise<Found> {
+  const { action, outcome, target, lines } = options;
+  const scope = options.service && ({ service: 'true' } as const);
+  const [last] = (await service.listAuditRecords({ ...scope, limit: 1 }, { signal })).items;
+  const filter = { ...(action && { action }), ...(outcome && { outcome }), ...(target && { target }) };
+  const found = service.listAuditRecords.all({ ...scope, ...filter }, { signal, maxItems: lines });
+  const records = (await Array.fromAsync(found)).toReversed();
+  return { records, mark: Math.max(last?.sequence ?? 0, records.at(-1)?.sequence ?? 0) };
+}
+
+/** What was written since. Filtered here: the service would look for older ones that match, to the log's beginning. */
+async function since({ service, options, signal }: Log, mark: number): Promise<Found & { cut: boolean }> {
+  const scope = options.service && ({ service: 'true' } as const);
+  const records: AuditRecord[] = [];
+  let newMark = mark;
+  let cut = false;
+  for await (const record of service.listAuditRecords.all({ ...scope }, { signal })) {
+    if (record.sequence <= mark) break;
+    newMark = Math.max(newMark, record.sequence);
+    cut = records.length >= mostAtOnce;
+    if (cut) break;
+    if (isWanted(record, options)) records.push(record);
+  }
+  return { records: records.toReversed(), mark: newMark, cut };
+}
+
+async function follow(
+  log: Log,
+  deps: {
+    mark: number;
+    show(records: readonly AuditRecord[]): void;
+    note(text: string): void;
+    explainError(error: unknown): string;
+  },
+): Promise<never> {
+  let { mark } = deps;
+  let away = false;
+  for (;;) {
+    await delay(log.options.interval * 1000, undefined, { signal: log.signal });
+    try {
+      const found = await since(log, mark);
+      if (away) deps.note('the service answers again');
+      away = false;
+      if (found.cut) deps.note(`more than ${mostAtOnce} new records: the oldest of them are left out`);
+      deps.show(found.records);
+      ({ mark } = found);
+    } catch (error) {
+      if (!isStatheraError(error) || !mayPass(error)) throw error;
+      if (!away) deps.note(`${deps.explainError(error)} Trying again until it does.`);
+      away = true;
+    }
+  }
+}
+
+/** As the service's own filters see it: a batch is found by its items too. */
+function isWanted(record: AuditRecord, { action, outcome, target }: TailOptions): boolean {
+  const parts = [record, ...(record.items ?? [])];
+  return (
+    (outcome === undefined || record.outcome === outcome) &&
+    (action === undefined || parts.some((part) => part.action === action)) &&
+    (target === undefined || parts.some((part) => part.target?.id === target || part.target?.name === target))
+  );
+}
+
+function lineOf(record: AuditRecord): string {
+  const { time, outcome, action, target, principal, source, code, items } = record;
+  const named = (what: { name?: string | undefined; id?: string | undefined; kind: string } | undefined) =>
+    what === undefined ? '-' : (what.name ?? what.id ?? what.kind);
+  const version = target?.version === undefined ? '' : `@${target.version}`;
+  const parts = [
+    time,
+    outcome.padEnd(7),
+    action.padEnd(18),
+    `${named(target)}${version}`,
+    `by ${named(principal)}`,
+    ...(source === undefined ? [] : [`from ${source}`]),
+    ...(code === undefined ? [] : [code]),
+    ...(items === undefined ? [] : [`${items.length} items`]),
+  ];
+  return printable(parts.join('  '));
+}
