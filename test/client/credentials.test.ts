@@ -123,7 +123,8 @@ test('sends nothing in clear to another machine', async () => {
     'nonsense',
     '',
     'ftp://kms.example',
-    'https://u:p@kms.example',
+    'https://u@kms.example',
+    'https://:p@kms.example',
     'https://a/?token=x',
     'https://a/#x',
   ]) {

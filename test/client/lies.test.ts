@@ -242,4 +242,21 @@ describe.each(transports)('by %s', (_, createClient) => {
     expect(error.message).not.toMatch(/[\p{C}]/u);
     expect(error.errors).toEqual([{ pointer: '/[token]', detail: 'x ' }]);
   });
+
+  /** Guarantees that a list that leads to itself ends, and one whose pages are empty goes on. */
+  test('ends a list that has no end', async () => {
+    const server = await start((response, request, attempt) =>
+      answer(response, request, 200, { items: [], nextCursor: attempt < 5 ? `page-${attempt}` : 'page-4' }),
+    );
+    const all = async () => {
+      for await (const _ of clientOf(server).listKeys.all()) throw new Error('there is no key');
+    };
+    expect(await failure(all())).toMatchObject({
+      code: 'client/answer-invalid',
+      message: expect.stringContaining('leads to itself'),
+    });
+    expect(server.received.map(({ url }) => new URLSearchParams(url.split('?')[1]).get('cursor'))).toEqual([
+      ...[null, 'page-1', 'page-2', 'page-3', 'page-4'],
+    ]);
+  });
 });
