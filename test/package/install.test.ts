@@ -6,7 +6,7 @@ import { dirname, join, relative } from 'node:path';
 import { type Browser, chromium } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { fencedBlocks, readDocument } from '../docs/markdown.ts';
-import { bootstrapToken } from '../support/data.ts';
+import { bootstrapToken, projectRoot } from '../support/data.ts';
 import { makeProject, manifest, type Project } from './project.ts';
 import { serveSameOrigin } from './same-origin.ts';
 
@@ -130,7 +130,30 @@ test('the types hold for Node and for browsers', { timeout: 120_000 }, async () 
   expect(await project.typeCheck(inBrowser, ['wrong.ts'])).toContain("'plain'");
 });
 
-/** The files that a browser loads from `entry`, and what else they name. */
+/** Guarantees that the installed types, which need no package to be compiled, are those of the source. */
+test('the types are the source’s, written out', { timeout: 120_000 }, async () => {
+  const entries = manifest.exports['./client'];
+  expect(graphOf(join(project.installed, entries.default.types)).others).toEqual([]);
+  const { others } = graphOf(join(project.installed, entries.node.types));
+  expect(others.filter((specifier) => !specifier.includes(': node:'))).toEqual([]);
+  const source = join(projectRoot, 'src/client/types.ts');
+  const lines = [
+    `import type { Operations as Source } from '${source}';`,
+    "import type { Operations as Installed } from './node_modules/stathera-kms/dist/client/types.d.ts';",
+    'export const one = (source: Source): Installed => source;',
+    'export const other = (installed: Installed): Source => installed;',
+  ];
+  const options = { ...onNode, skipLibCheck: true, allowImportingTsExtensions: true };
+  project.write('same.ts', lines.join('\n'));
+  expect(await project.typeCheck(options, ['same.ts'])).toBe('');
+  project.write(
+    'same.ts',
+    lines.join('\n').replace('Installed => source', 'Installed & { more: 1 } => source'),
+  );
+  expect(await project.typeCheck(options, ['same.ts'])).toContain('more');
+});
+
+/** The files that are loaded from `entry`, and what else they import. */
 function graphOf(entry: string): { files: Map<string, string>; others: string[] } {
   const files = new Map<string, string>();
   const others: string[] = [];
@@ -140,7 +163,9 @@ function graphOf(entry: string): { files: Map<string, string>; others: string[] 
     const code = readFileSync(file, 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
     files.set(file, code);
     for (const [, specifier = ''] of code.matchAll(/\b(?:from|import)\s*\(?\s*['"]([^'"]+)['"]/g)) {
-      if (specifier.startsWith('.')) waiting.push(join(dirname(file), specifier));
+      const path = join(dirname(file), specifier);
+      if (specifier.startsWith('.'))
+        waiting.push(file.endsWith('.d.ts') ? path.replace(/\.ts$/, '.d.ts') : path);
       else others.push(`${relative(project.installed, file)}: ${specifier}`);
     }
   }
