@@ -1,7 +1,8 @@
-import { closeSync, fsyncSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Client } from '../client/index.ts';
 import { fsyncPath } from '../core/durable-file.ts';
+import { Failed } from './failed.ts';
 
 type Made = Awaited<ReturnType<Client['createToken']>>;
 
@@ -15,6 +16,8 @@ export async function createToken(
   out: string | undefined,
 ): Promise<Made> {
   if (out === undefined) return client.createToken(request);
+  // Also not over one that is there: it may be a token that is in use.
+  if (existsSync(out)) throw new Failed(`${out} is already there: name a new file with --out`);
   const file = openSync(out, 'wx', 0o600);
   try {
     const made = await client.createToken(request);

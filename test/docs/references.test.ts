@@ -55,6 +55,7 @@ test('the pages are there', () => {
       ...[
         'api',
         'architecture',
+        'cli',
         'configuration',
         'container',
         'dependencies',
