@@ -1,6 +1,6 @@
 export { type Client, type ClientOptions, createClient } from './client.ts';
 export type { Credentials, CredentialsRequest } from './credentials.ts';
-export { type ReuseLimits, reuseDefaults } from './data-keys.ts';
+export { type ReuseSettings, reuseDefaults } from './data-keys.ts';
 export { type ClientErrorCode, isStatheraError, StatheraError } from './errors.ts';
 export type { AnswerEvent, Hooks, RequestEvent } from './hooks.ts';
 export type {

@@ -15,7 +15,7 @@ import {
   type Context,
   createDataKeys,
   type DataKeyService,
-  type ReuseLimits,
+  type ReuseSettings,
   reuseDefaults,
   reuseMost,
 } from './data-keys.ts';
@@ -37,7 +37,7 @@ export interface LocalSettings {
   /** The key that wraps new data keys: its name or id. Not needed to decrypt. */
   readonly key?: string;
   /** How far a data key is used again; false for a data key a message. Default `reuseDefaults`. */
-  readonly reuse?: Partial<ReuseLimits> | false;
+  readonly reuse?: Partial<ReuseSettings> | false;
   /** Where a stream is kept until it is verified. */
   readonly createSpool?: () => Spool;
 }
@@ -179,9 +179,9 @@ export function createLocalEncryptionOn(
 }
 
 /** @throws RangeError */
-function reuseLimits(reuse: Partial<ReuseLimits> = {}): ReuseLimits {
+function reuseLimits(reuse: Partial<ReuseSettings> = {}): ReuseSettings {
   const limits = { ...reuseDefaults, ...reuse };
-  for (const name of Object.keys(reuseDefaults) as (keyof ReuseLimits)[]) {
+  for (const name of Object.keys(reuseDefaults) as (keyof ReuseSettings)[]) {
     const value = limits[name];
     if (!Number.isInteger(value) || value < 1 || value > reuseMost[name])
       throw new RangeError(`reuse.${name} must be a whole number from 1 to ${reuseMost[name]}`);

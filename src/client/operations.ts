@@ -30,6 +30,7 @@ const keyAnswer = {
   description: 'string',
   tags: 'strings',
   currentVersion: 'integer',
+  'dataKeyReuse?': { messages: 'integer', bytes: 'integer', seconds: 'integer' },
   createdAt: 'string',
   updatedAt: 'string',
   'lastUsedAt?': 'string',

@@ -1,4 +1,5 @@
 import type { PayloadCiphers } from '../crypto/payload/ciphers.ts';
+import type { DataKey } from '../crypto/payload/data-keys.ts';
 import { deriveStreamKey, type StreamKey, sameCommitment } from '../crypto/payload/derive.ts';
 import {
   encodePayloadHeader,
@@ -8,7 +9,6 @@ import {
   saltBytes,
 } from '../crypto/payload/format.ts';
 import { openSegments, StreamDamaged, sealSegments } from '../crypto/payload/segments.ts';
-import type { DataKey } from './data-keys.ts';
 import { discard } from './discard.ts';
 import type { Spool } from './spool.ts';
 

@@ -1,7 +1,13 @@
 import { wipe } from '../core/bytes.ts';
-import { deriveMessageKey } from '../crypto/payload/derive.ts';
 import {
-  dataKeyId,
+  type ClearDataKey,
+  createDataKeyCache,
+  type DataKey,
+  dataKeyName,
+  importDataKey,
+  type ReuseLimits,
+} from '../crypto/payload/data-keys.ts';
+import {
   encodePayloadHeader,
   isPayload,
   joined,
@@ -10,15 +16,111 @@ import {
 } from '../crypto/payload/format.ts';
 import { createMessageSealer, openMessage } from '../crypto/payload/message.ts';
 import { nodeCiphers } from '../crypto/payload/node-ciphers.ts';
-import { decryptionFailed } from './messages.ts';
-
-/** Payloads that are too long for the HSM, under a data key each: crypto/payload/README.md has their format. */
+import type { Hsm } from '../hsm/hsm.ts';
+import type { KeyVersion } from '../keys/key.ts';
+import type { Context, ParsedCiphertext } from './format.ts';
+import { decryptionFailed, type Messages } from './messages.ts';
 
 /** Up to here a key version encrypts the plaintext itself, inside the HSM. */
 export const directLimitBytes = 4_096;
-export const dataKeyBytes = 32;
 
+const dataKeyBytes = 32;
+/** Data keys kept for keys that use them again, for encrypting and for decrypting each. */
+const keptDataKeys = 10_000;
 const noAssociatedData = new Uint8Array();
+
+/** Messages under data keys, in process memory: crypto/payload/README.md has their format. */
+export interface Payloads {
+  /** Under a data key of its own. @param plaintext neither changed nor kept */
+  seal(version: KeyVersion, message: Plain): Promise<Uint8Array>;
+  /** Under a data key that may have been used before. @param count counts a use of the version, when one is wrapped */
+  sealAgain(
+    version: KeyVersion,
+    message: Plain,
+    reuse: { readonly limits: ReuseLimits; readonly count: () => Promise<unknown> },
+  ): Promise<Uint8Array>;
+  /**
+   * @param parsed the wrapped data key of the header
+   * @param limits where the version's key uses data keys again
+   * @returns the plaintext, for the caller to wipe. @throws envelope/decryption-failed
+   */
+  open(
+    version: KeyVersion,
+    sealed: {
+      readonly header: ParsedPayloadHeader;
+      readonly parsed: ParsedCiphertext;
+      readonly ciphertext: Uint8Array;
+      readonly context: Context;
+    },
+    limits: ReuseLimits | undefined,
+  ): Promise<Uint8Array>;
+}
+
+interface Plain {
+  readonly plaintext: Uint8Array;
+  readonly context: Context;
+}
+
+export function createPayloads({ hsm, messages }: { hsm: Hsm; messages: Messages }): Payloads {
+  const kept = createDataKeyCache(nodeCiphers, { entries: keptDataKeys, monotonic: () => performance.now() });
+
+  async function issue(version: KeyVersion, context: Context): Promise<ClearDataKey> {
+    const plaintext = await hsm.random(dataKeyBytes);
+    try {
+      const wrapped = await messages.seal(version, { kind: 'data-key', plaintext, context });
+      return { plaintext, wrapped };
+    } catch (error) {
+      wipe(plaintext);
+      throw error;
+    }
+  }
+
+  async function unwrap(
+    version: KeyVersion,
+    { header, parsed, context }: { header: ParsedPayloadHeader; parsed: ParsedCiphertext; context: Context },
+  ): Promise<ClearDataKey> {
+    const plaintext = await messages.open(version, parsed, context);
+    if (plaintext.length === dataKeyBytes) return { plaintext, wrapped: header.wrapped.slice() };
+    wipe(plaintext);
+    throw decryptionFailed();
+  }
+
+  async function dataKeyOf(
+    version: KeyVersion,
+    sealed: { header: ParsedPayloadHeader; parsed: ParsedCiphertext; context: Context },
+    limits: ReuseLimits | undefined,
+  ): Promise<DataKey> {
+    if (!limits) return importDataKey(nodeCiphers, await unwrap(version, sealed));
+    const name = dataKeyName(Buffer.from(sealed.header.wrapped).toString('latin1'), sealed.context);
+    return kept.opening(name, limits, () => unwrap(version, sealed));
+  }
+
+  return {
+    async seal(version, { plaintext, context }) {
+      const { message, wrapped } = await importDataKey(nodeCiphers, await issue(version, context));
+      return createMessageSealer(nodeCiphers, message, wrapped).seal(plaintext, noAssociatedData);
+    },
+
+    async sealAgain(version, { plaintext, context }, { limits, count }) {
+      const name = dataKeyName(version.id, context);
+      const sealer = await kept.sealing(name, plaintext.length, limits, async () => {
+        await count();
+        return issue(version, context);
+      });
+      return sealer.seal(plaintext, noAssociatedData);
+    },
+
+    async open(version, sealed, limits) {
+      const { header, ciphertext } = sealed;
+      if (header.kind !== 'message') throw decryptionFailed();
+      const { message } = await dataKeyOf(version, sealed, limits);
+      const place = { bytes: ciphertext, associatedData: noAssociatedData };
+      const plaintext = await openMessage(message, header, place);
+      if (!plaintext) throw decryptionFailed();
+      return plaintext;
+    },
+  };
+}
 
 /** The header of a ciphertext under a data key; undefined for every other. @throws envelope/decryption-failed */
 export function payloadHeader(ciphertext: Uint8Array): ParsedPayloadHeader | undefined {
@@ -28,33 +130,6 @@ export function payloadHeader(ciphertext: Uint8Array): ParsedPayloadHeader | und
   return header;
 }
 
-/** @param dataKey 32 bytes; neither changed nor kept */
-export async function sealPayload(
-  dataKey: Uint8Array,
-  { wrapped, plaintext }: { wrapped: Uint8Array; plaintext: Uint8Array },
-): Promise<Uint8Array> {
-  const sealer = createMessageSealer(nodeCiphers, await messageKey(dataKey, wrapped), wrapped);
-  return sealer.seal(plaintext, noAssociatedData);
-}
-
-/** Opens a message, and wipes the data key. @throws envelope/decryption-failed */
-export async function openPayload(
-  dataKey: Uint8Array,
-  header: ParsedPayloadHeader,
-  ciphertext: Uint8Array,
-): Promise<Uint8Array> {
-  try {
-    if (header.kind !== 'message' || dataKey.length !== dataKeyBytes) throw decryptionFailed();
-    const key = await messageKey(dataKey, header.wrapped);
-    const place = { bytes: ciphertext, associatedData: noAssociatedData };
-    const plaintext = await openMessage(key, header, place);
-    if (!plaintext) throw decryptionFailed();
-    return plaintext;
-  } finally {
-    wipe(dataKey);
-  }
-}
-
 /** The same payload with its data key wrapped anew: nothing else is touched. */
 export function withWrapped(
   header: ParsedPayloadHeader,
@@ -62,9 +137,4 @@ export function withWrapped(
   ciphertext: Uint8Array,
 ): Uint8Array {
   return joined(encodePayloadHeader({ ...header, wrapped }), ciphertext.subarray(header.headerBytes));
-}
-
-async function messageKey(dataKey: Uint8Array, wrapped: Uint8Array) {
-  const secret = await nodeCiphers.importSecret(dataKey);
-  return deriveMessageKey(nodeCiphers, secret, { id: dataKeyId(wrapped) });
 }

@@ -4,18 +4,11 @@ import { wipe } from '../core/bytes.ts';
 import { isServiceError } from '../core/errors.ts';
 import { idFromBytes } from '../core/ids.ts';
 import type { Hsm } from '../hsm/hsm.ts';
-import { type Key, type KeyVersion, targetOf } from '../keys/key.ts';
+import { type Key, targetOf } from '../keys/key.ts';
 import type { Keys } from '../keys/keys.ts';
 import { type Context, type ParsedCiphertext, parseCiphertext } from './format.ts';
 import { createMessages, decryptionFailed } from './messages.ts';
-import {
-  dataKeyBytes,
-  directLimitBytes,
-  openPayload,
-  payloadHeader,
-  sealPayload,
-  withWrapped,
-} from './payloads.ts';
+import { createPayloads, directLimitBytes, payloadHeader, withWrapped } from './payloads.ts';
 
 export interface EncryptRequest {
   readonly key: string;
@@ -80,6 +73,7 @@ export type Note = (target: AuditTarget) => void;
  */
 export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
   const messages = createMessages(hsm);
+  const payloads = createPayloads({ hsm, messages });
 
   /** The key of a ciphertext and whatever hides it: all failures before cryptography look alike. */
   async function keyOf(
@@ -106,38 +100,27 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
     return { key, parsed, version, header };
   }
 
-  /** The version wraps a data key of this message alone, which encrypts it in process memory. */
-  async function sealLarge(
-    version: KeyVersion,
-    { plaintext, context }: { plaintext: Uint8Array; context: Context },
-  ): Promise<Uint8Array> {
-    const dataKey = await hsm.random(dataKeyBytes);
-    try {
-      const wrapped = await messages.seal(version, { kind: 'data-key', plaintext: dataKey, context });
-      return await sealPayload(dataKey, { wrapped, plaintext });
-    } finally {
-      wipe(dataKey);
-    }
-  }
-
   return {
     async encrypt(principal: Principal, request: EncryptRequest, note: Note): Promise<Sealed> {
       const key = await keys.find(principal, request.key);
       note(targetOf(key));
-      const version = await keys.encrypting(key);
+      const { dataKeyReuse: limits } = key;
+      // A data key that is used again is a use when it is wrapped.
+      const version = await keys.encrypting(key, limits ? 0 : 1);
       note({ ...targetOf(key), version: version.ordinal });
-      const { plaintext, context } = request;
-      const ciphertext =
-        plaintext.length > directLimitBytes
-          ? await sealLarge(version, { plaintext, context })
-          : await messages.seal(version, { kind: 'message', plaintext, context });
+      const ciphertext = limits
+        ? await payloads.sealAgain(version, request, { limits, count: () => keys.encrypting(key) })
+        : request.plaintext.length > directLimitBytes
+          ? await payloads.seal(version, request)
+          : await messages.seal(version, { kind: 'message', ...request });
       return { ciphertext, keyId: key.id, keyVersion: version.ordinal };
     },
 
     async decrypt(principal: Principal, request: DecryptRequest, note: Note): Promise<Opened> {
       const { key, parsed, version, header } = await openable(principal, request, note);
-      const opened = await messages.open(version, parsed, request.context);
-      const plaintext = header ? await openPayload(opened, header, request.ciphertext) : opened;
+      const plaintext = header
+        ? await payloads.open(version, { header, parsed, ...request }, key.dataKeyReuse)
+        : await messages.open(version, parsed, request.context);
       keys.touch(version);
       return { plaintext, keyId: key.id, keyVersion: version.ordinal };
     },

@@ -1,6 +1,7 @@
 import type { AuditTarget } from '../audit/entry.ts';
 import { ServiceError } from '../core/errors.ts';
 import { idBytes } from '../core/ids.ts';
+import type { ReuseLimits } from '../crypto/payload/data-keys.ts';
 import { type Algorithm, type Suite, suites } from '../crypto/suites.ts';
 import type { KeyRef } from '../hsm/hsm.ts';
 import type { KeyRow, KeyState, KeyVersionRow, VersionState } from '../store/schema.ts';
@@ -15,6 +16,8 @@ export interface Key {
   readonly state: KeyState;
   readonly currentVersionId: string;
   readonly currentOrdinal: number;
+  /** Messages are encrypted under data keys that are used again; absent: by the version, or a data key each. */
+  readonly dataKeyReuse?: ReuseLimits;
 }
 
 /** A version of a key, ready for use in the HSM. */
@@ -49,6 +52,7 @@ export interface KeyView {
   readonly description: string;
   readonly tags: Readonly<Record<string, string>>;
   readonly currentVersion: number;
+  readonly dataKeyReuse?: ReuseLimits;
   readonly createdAt: number;
   readonly updatedAt: number;
   readonly lastUsedAt?: number;
@@ -77,6 +81,7 @@ export function keyView(row: Omit<KeyRow, 'mac'>, lastUsedAt: number | undefined
     description: row.description,
     tags: JSON.parse(row.tags) as Record<string, string>,
     currentVersion: row.current_ordinal,
+    ...reuseOf(row),
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     ...(lastUsedAt !== undefined && { lastUsedAt }),
@@ -92,7 +97,12 @@ export function keyFromRow(row: KeyRow): Key {
     state: row.state,
     currentVersionId: row.current_version_id,
     currentOrdinal: row.current_ordinal,
+    ...reuseOf(row),
   };
+}
+
+function reuseOf({ data_key_reuse: reuse }: Pick<KeyRow, 'data_key_reuse'>): { dataKeyReuse?: ReuseLimits } {
+  return reuse === null ? {} : { dataKeyReuse: JSON.parse(reuse) as ReuseLimits };
 }
 
 /** @param kek the key the row's `kek_id` names */

@@ -5,6 +5,7 @@ import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import type { Page, PageRequest } from '../core/page.ts';
+import type { ReuseLimits } from '../crypto/payload/data-keys.ts';
 import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { KeyState, VersionState } from '../store/schema.ts';
@@ -22,12 +23,15 @@ export interface CreateKeyRequest {
   readonly algorithm: Algorithm;
   readonly description: string;
   readonly tags: Readonly<Record<string, string>>;
+  readonly dataKeyReuse?: ReuseLimits | undefined;
 }
 
 export interface UpdateKeyRequest {
   readonly description?: string | undefined;
   readonly tags?: Readonly<Record<string, string>> | undefined;
   readonly state?: KeyState | undefined;
+  /** Null: no more. */
+  readonly dataKeyReuse?: ReuseLimits | null | undefined;
 }
 
 /**
@@ -55,7 +59,7 @@ export interface Keys {
   ): Promise<T>;
   /** For operations over several keys, inside `operations.run`. @throws key/not-found */
   find(principal: Principal, key: string): Promise<Key>;
-  /** The version to encrypt with, its use counted. @throws key/disabled, key/version-disabled, key/usage-exhausted, key/conflict */
+  /** The version to encrypt with, its uses counted (default 1). @throws key/disabled, key/version-disabled, key/usage-exhausted, key/conflict */
   encrypting(key: Key, uses?: number): Promise<KeyVersion>;
   /** The version to decrypt with; undefined when it is none of this key. @throws key/disabled, key/version-disabled */
   decrypting(key: Key, versionId: string): Promise<KeyVersion | undefined>;
@@ -144,6 +148,7 @@ export function createKeys({
           tags: JSON.stringify(request.tags),
           current_version_id: version.id,
           current_ordinal: 1,
+          data_key_reuse: reuseText(request.dataKeyReuse),
           created_at: now,
           updated_at: now,
           revision: 1,
@@ -168,12 +173,13 @@ export function createKeys({
     versions: (caller, ref, page) =>
       use(caller, 'keys.list-versions', ref, (key) => listing.versions(key.id, page)),
 
-    update: (caller, ref, { description, tags, state }) =>
+    update: (caller, ref, { description, tags, state, dataKeyReuse }) =>
       use(caller, 'keys.update', ref, (key, operation) =>
         changes.key(operation, key, {
           ...(description !== undefined && { description }),
           ...(tags !== undefined && { tags: JSON.stringify(tags) }),
           ...(state !== undefined && { state }),
+          ...(dataKeyReuse !== undefined && { data_key_reuse: reuseText(dataKeyReuse) }),
         }),
       ),
 
@@ -210,6 +216,10 @@ export function createKeys({
     flush: () => usage.flush(),
     close: () => usage.close(),
   };
+}
+
+function reuseText(reuse: ReuseLimits | null | undefined): string | null {
+  return reuse ? JSON.stringify(reuse) : null;
 }
 
 /** What the service does of its own accord is recorded under its own name. */

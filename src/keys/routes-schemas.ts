@@ -13,6 +13,21 @@ export const versionParams = z.strictObject({ key: keyRefSchema, version: ordina
 
 const description = plainText({ max: 1024 });
 
+const dataKeyReuse = z
+  .strictObject({
+    messages: z.int().min(1).max(1_000_000),
+    bytes: z
+      .int()
+      .min(1)
+      .max(2 ** 40),
+    seconds: z.int().min(1).max(86_400),
+  })
+  .meta({
+    description:
+      'Encrypt under data keys in process memory, each for so many messages and bytes and so long, and keep those that ' +
+      'decrypt as long: for HSMs that are slow or far away. Absent: every message goes through the HSM.',
+  });
+
 export const createBody = z.strictObject({
   name: keyNameSchema,
   algorithm: z
@@ -22,12 +37,14 @@ export const createBody = z.strictObject({
   purpose: z.literal('encrypt').optional(),
   description: description.optional().transform((value) => value ?? ''),
   tags: tagsSchema.optional().transform((value) => value ?? {}),
+  dataKeyReuse: dataKeyReuse.optional(),
 });
 
 export const updateBody = z.strictObject({
   description: description.optional(),
   tags: tagsSchema.optional(),
   state: z.enum(['enabled', 'disabled']).optional(),
+  dataKeyReuse: dataKeyReuse.nullable().optional(),
 });
 
 export const updateVersionBody = z.strictObject({ state: z.enum(['enabled', 'decrypt-only', 'disabled']) });
@@ -46,6 +63,7 @@ export const keyAnswer = z.object({
   description: z.string(),
   tags: z.record(z.string(), z.string()),
   currentVersion: z.int().min(1),
+  dataKeyReuse: dataKeyReuse.optional(),
   createdAt: timestampText,
   updatedAt: timestampText,
   lastUsedAt: timestampText.optional(),

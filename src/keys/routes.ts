@@ -67,7 +67,7 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       path: '/v1/keys/{key}',
       operationId: 'updateKey',
       tag,
-      summary: 'Change a description, tags or the state of a key',
+      summary: 'Change the description, tags, state or data-key reuse of a key',
       request: { params, body: updateBody },
       answer: { status: 200, description: 'The key.', body: keyAnswer },
       problems: ['key/not-found', 'key/conflict'],

@@ -177,8 +177,18 @@ async function createAuditTables(db: Kysely<Schema>, binary: Dialect['binary']):
     .execute();
 }
 
+/** Code before it refuses the rows in which the column is set, and no others. */
+const dataKeyReuse: Migration = {
+  number: 2,
+  name: 'data-key-reuse',
+  oldestCode: 1,
+  async up(db) {
+    await db.schema.alterTable('keys').addColumn('data_key_reuse', 'text').execute();
+  },
+};
+
 /** In order, without gaps; a landed migration is never edited. */
-export const migrations: readonly Migration[] = [first];
+export const migrations: readonly Migration[] = [first, dataKeyReuse];
 
 /**
  * Brings the database to the newest schema this code knows. Each migration commits with its row.

@@ -6,26 +6,19 @@ import type { Schema } from './schema.ts';
 
 /**
  * Which columns a row's MAC covers, by layout number. The number is the MAC's first byte, so that rows
- * written before a column existed stay readable: a new column means a new layout, never a changed one.
+ * written before a column existed stay readable: a new column means a new layout, never a changed one. A row
+ * is sealed by the oldest layout that covers whatever of it is not null, which older code can read too.
  */
+const keyColumns = [
+  ...['id', 'namespace_id', 'name', 'algorithm', 'purpose', 'protection', 'exportable', 'state'],
+  ...['description', 'tags', 'current_version_id', 'current_ordinal', 'created_at', 'updated_at', 'revision'],
+] as const;
+
 const layouts = {
   system_keys: { 1: ['id', 'namespace_id', 'purpose', 'generation', 'state', 'created_at', 'revision'] },
   system_key_wrappings: { 1: ['system_key_id', 'root_id', 'namespace_id', 'blob'] },
   namespaces: { 1: ['id', 'namespace_id', 'name', 'region', 'created_at', 'revision'] },
-  keys: {
-    1: [
-      ...['id', 'namespace_id', 'name', 'algorithm', 'purpose', 'protection', 'exportable', 'state'],
-      ...[
-        'description',
-        'tags',
-        'current_version_id',
-        'current_ordinal',
-        'created_at',
-        'updated_at',
-        'revision',
-      ],
-    ],
-  },
+  keys: { 1: keyColumns, 2: [...keyColumns, 'data_key_reuse'] },
   key_versions: {
     1: [
       ...['id', 'namespace_id', 'key_id', 'ordinal', 'algorithm', 'usage', 'protection', 'exportable'],
@@ -42,8 +35,6 @@ const layouts = {
 } as const satisfies { [Table in keyof Schema]?: Record<number, readonly string[]> };
 
 export type AuthenticatedTable = keyof typeof layouts;
-
-const currentLayout = 1;
 
 type Row<Table extends AuthenticatedTable> = Omit<Schema[Table], 'mac' | 'last_used_at'>;
 
@@ -67,14 +58,15 @@ export interface RowAuthenticator {
 export function createRowAuthenticator(mac: Prf): RowAuthenticator {
   return {
     async seal(table, row) {
-      const tag = await mac(encodeRow(table, currentLayout, row));
-      return { ...row, mac: concatBytes(Uint8Array.of(currentLayout), tag) };
+      const layout = oldestLayout(table, row);
+      const tag = await mac(encodeRow(table, layout, row));
+      return { ...row, mac: concatBytes(Uint8Array.of(layout), tag) };
     },
     async verify(table, row) {
       const layout = row.mac[0];
-      const fields = layout === undefined ? undefined : (layouts[table] as Record<number, unknown>)[layout];
-      if (layout === undefined || fields === undefined) throw altered(table);
-      const expected = await mac(encodeRow(table, layout, row as unknown as Record<string, unknown>));
+      const values = row as unknown as Record<string, unknown>;
+      if (layout === undefined || !covers(table, layout, values)) throw altered(table);
+      const expected = await mac(encodeRow(table, layout, values));
       if (!equalBytes(row.mac.subarray(1), expected)) throw altered(table);
     },
   };
@@ -89,8 +81,28 @@ function altered(table: string): ServiceError {
   });
 }
 
+type Values = Readonly<Record<string, unknown>>;
+
+function oldestLayout(table: AuthenticatedTable, row: Values): number {
+  const oldest = Object.keys(layouts[table]).find((layout) => covers(table, Number(layout), row));
+  return Number(oldest);
+}
+
+/** False for a layout that is unknown, or that would leave a value of the row unauthenticated. */
+function covers(table: AuthenticatedTable, layout: number, row: Values): boolean {
+  const columns = columnsOf(table, layout);
+  if (columns === undefined) return false;
+  const all = Object.values(layouts[table] as Record<number, readonly string[]>).flat();
+  return all.every((name) => columns.includes(name) || row[name] === null);
+}
+
+function columnsOf(table: AuthenticatedTable, layout: number): readonly string[] | undefined {
+  return (layouts[table] as Record<number, readonly string[]>)[layout];
+}
+
 function encodeRow(table: AuthenticatedTable, layout: number, row: Record<string, unknown>): Uint8Array {
-  const names = (layouts[table] as Record<number, readonly string[]>)[layout] ?? [];
+  const names = columnsOf(table, layout);
+  if (names === undefined) throw new TypeError('a row has no layout');
   const fields: (Uint8Array | string)[] = [labels.row, table, Uint8Array.of(layout)];
   for (const name of names) fields.push(name, encodeValue(row[name]));
   return lengthPrefixed(...fields);

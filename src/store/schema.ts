@@ -77,6 +77,8 @@ export interface KeyRow {
   tags: string;
   current_version_id: string;
   current_ordinal: number;
+  /** JSON object of `messages`, `bytes`, `seconds`; null where every message has a data key of its own. */
+  data_key_reuse: string | null;
   created_at: number;
   updated_at: number;
   revision: number;

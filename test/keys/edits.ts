@@ -37,6 +37,7 @@ export const keyColumns: Record<string, Edited> = {
   tags: { edit: to('{"owner":"me"}'), answers: refused },
   current_version_id: { edit: other, answers: refused },
   current_ordinal: { edit: next, answers: refused },
+  data_key_reuse: { edit: to('{"messages":9,"bytes":9,"seconds":9}'), answers: refused },
   created_at: { edit: next, answers: refused },
   updated_at: { edit: next, answers: refused },
   revision: { edit: next, answers: refused },

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { newId } from '../../src/core/ids.ts';
 import { createRowAuthenticator } from '../../src/store/rows.ts';
-import type { KeyVersionRow, TokenRow } from '../../src/store/schema.ts';
+import type { KeyRow, KeyVersionRow, TokenRow } from '../../src/store/schema.ts';
 
 const key = createSecretKey(Buffer.alloc(32, 3));
 const rows = createRowAuthenticator(async (data) => createHmac('sha256', key).update(data).digest());
@@ -104,4 +104,26 @@ test('values that cannot be authenticated are refused', async () => {
     const row = { ...versionRow(), ordinal } as unknown as Omit<KeyVersionRow, 'mac'>;
     await expect(rows.seal('key_versions', row)).rejects.toThrow(TypeError);
   }
+});
+
+const keyRow = (): Omit<KeyRow, 'mac'> => ({
+  ...{ id: newId(), namespace_id: newId(), name: 'k', algorithm: 'aes-256-gcm', purpose: 'encrypt' },
+  ...{ protection: 'hsm', exportable: 0, state: 'enabled', description: '', tags: '{}', revision: 1 },
+  ...{ current_version_id: newId(), current_ordinal: 1, created_at: 1, updated_at: 1, data_key_reuse: null },
+});
+
+/** Guarantees that a column added later is authenticated where it is set, and that older code reads rows without it. */
+test('a column added later', async () => {
+  const without = await rows.seal('keys', keyRow());
+  expect(without.mac[0]).toBe(1);
+  await rows.verify('keys', without);
+  const reuse = '{"messages":10,"bytes":10,"seconds":10}';
+  await expect(rows.verify('keys', { ...without, data_key_reuse: reuse })).rejects.toMatchObject(altered);
+  const set = await rows.seal('keys', { ...keyRow(), data_key_reuse: reuse });
+  expect(set.mac[0]).toBe(2);
+  await rows.verify('keys', set);
+  for (const other of [null, '', reuse.replace('10', '99')])
+    await expect(rows.verify('keys', { ...set, data_key_reuse: other })).rejects.toMatchObject(altered);
+  const relabelled = { ...set, mac: Uint8Array.from([1, ...set.mac.subarray(1)]) };
+  await expect(rows.verify('keys', relabelled)).rejects.toMatchObject(altered);
 });

@@ -26,11 +26,11 @@ const formatVersion = 2;
 const suiteNumber = 1;
 const kindNumbers: Record<PayloadKind, number> = { message: 1, stream: 3 };
 /** Magic, format, suite, kind and the length of the wrapped data key. */
-export const prefixBytes = 6;
+const prefixBytes = 6;
 export const commitmentBytes = 32;
 export const saltBytes = 32;
 /** A wrapped data key is 144 bytes, or a few more under suites with a longer nonce. */
-export const wrappedLimitBytes = 400;
+const wrappedLimitBytes = 400;
 /** Every header is shorter: it lies within the first sector of a file. */
 export const headerLimitBytes = prefixBytes + wrappedLimitBytes + commitmentBytes + saltBytes;
 

@@ -4,9 +4,6 @@ import { encodePayloadHeader, joined, type ParsedPayloadHeader } from './format.
 
 const nonceBytes = 12;
 
-/** What a message under a data key is longer than its plaintext, besides the wrapped data key. */
-export const messageOverheadBytes = 6 + 32 + nonceBytes + tagBytes;
-
 /** Seals messages under one data key, whose header they share. */
 export interface MessageSealer {
   /**
