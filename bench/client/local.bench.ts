@@ -104,7 +104,7 @@ async function streams(local: LocalEncryption, count: number): Promise<RateRow[]
   return rows;
 }
 
-async function timed(work: () => Promise<unknown> | unknown): Promise<number> {
+async function timed(work: () => unknown): Promise<number> {
   let done = 0;
   const start = performance.now();
   for (let now = start; now - start < messageMilliseconds; now = performance.now())

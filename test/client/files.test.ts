@@ -154,7 +154,7 @@ test.each(['encrypt', 'decrypt'])('killed while it has to %s', async (operation)
     const out = at(`out-${round}`);
     const child = spawn(
       process.execPath,
-      [join(import.meta.dirname, 'files-child.ts'), operation, service.url, input, out],
+      [join(import.meta.dirname, 'child.ts'), operation, service.url, input, out],
       {
         stdio: ['ignore', 'pipe', 'inherit'],
         env: { ...process.env, TOKEN: service.token },

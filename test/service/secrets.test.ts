@@ -120,7 +120,7 @@ async function everyRefusal(): Promise<void> {
     member: post(`${at}/encrypt`, { plaintext: lost.toString('base64'), [text]: text }),
     base64: post(`${at}/encrypt`, { plaintext: text }),
     tooLong: post(`${at}/encrypt`, {
-      plaintext: Buffer.concat([lost, Buffer.alloc(8_000)]).toString('base64'),
+      plaintext: Buffer.concat([lost, Buffer.alloc(800_000)]).toString('base64'),
     }),
     broken: post(`${at}/encrypt`, `{"plaintext":"${lost.toString('base64')}"`),
     twice: post(`${at}/encrypt`, `{"plaintext":"${text}","plaintext":"${text}"}`),
