@@ -1,6 +1,6 @@
-// Checks package-lock.json: it is complete for every system, every package is pinned by a hash, comes from a
-// registry (no git, file or http address), has a permissive licence, and runs an install script only when
-// package.json says so.
+// Checks package-lock.json: it is complete for every system and is what package.json pins; every package is pinned by a
+// hash, names no place of its own (no git, file or address: .npmrc leaves that to npm's registry), has a permissive
+// licence, and runs an install script only when package.json says so.
 import { readFileSync } from 'node:fs';
 
 const lock = JSON.parse(readFileSync(new URL('../package-lock.json', import.meta.url), 'utf8'));
@@ -33,20 +33,23 @@ function problemsOf(path, entry) {
   const problems = [];
   if (entry.link) return ['is a link'];
   if (!entry.integrity?.startsWith('sha512-')) problems.push('has no sha512 integrity');
-  if (entry.resolved && !/^https:\/\/[^/]+\/.+\/-\/[^/]+\.tgz$/.test(entry.resolved)) {
-    problems.push(`does not come from a registry: ${entry.resolved}`);
-  }
+  if (entry.resolved) problems.push(`names where it comes from: ${entry.resolved}`);
   const licence = typeof entry.license === 'string' ? entry.license : 'none stated';
   const allowedForTools = entry.dev === true && toolLicences.get(licence)?.test(name);
   if (!isPermissive(licence) && !allowedForTools) problems.push(`has the licence ${licence}`);
   if (entry.hasInstallScript && !(name in manifest.allowScripts)) {
     problems.push('runs an install script that "allowScripts" in package.json does not decide on');
   }
-  for (const name of Object.keys({ ...entry.dependencies, ...entry.optionalDependencies })) {
+  for (const name of neededBy(entry)) {
     if (!isLocked(path, name))
       problems.push(`needs ${name}, which is not in the lockfile: npm ci would refuse it`);
   }
   return problems;
+}
+
+function neededBy({ dependencies, optionalDependencies, peerDependencies = {}, peerDependenciesMeta = {} }) {
+  const peers = Object.keys(peerDependencies).filter((name) => !peerDependenciesMeta[name]?.optional);
+  return [...Object.keys({ ...dependencies, ...optionalDependencies }), ...peers];
 }
 
 /** True when `name` is found from `path` as Node looks for it: in the nearest node_modules upwards. */
@@ -69,6 +72,8 @@ for (const group of ['dependencies', 'devDependencies', 'optionalDependencies'])
       failures.push(`${name} is not pinned: ${range}`);
     if (lock.packages[''][group]?.[name] !== range)
       failures.push(`${name} differs between package.json and its lock`);
+    if (lock.packages[`node_modules/${name}`]?.version !== range.replace(/^npm:.*@/, ''))
+      failures.push(`${name} is not locked as ${range}`);
   }
 }
 if (packages.length === 0) failures.push('package-lock.json lists no package');
