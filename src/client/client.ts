@@ -96,13 +96,13 @@ function createCall(platform: Platform, options: ClientOptions) {
         try {
           return await limited(whole, attemptTimeoutMs, (signal) => attemptWithToken(call, attempt, signal));
         } catch (error) {
-          if (whole.signal.aborted) throw placed(whole.signal.reason, operationId, attempt);
+          if (whole.signal.aborted) throw ended(call, attempt, whole.signal, callOptions.signal);
           if (!(error instanceof StatheraError)) throw error;
           const ms = waitMs(attempt, error.retryAfterSeconds, retries, Math.random());
           const again = row.retry !== 'never' && attempt <= retries.retries && mayPass(error);
-          if (!again || ms >= whole.leftMs()) throw placed(error, operationId, attempt);
+          if (!again || ms >= whole.leftMs()) throw placed(error, call, attempt);
           await wait(ms, whole.signal).catch(() => {
-            throw placed(whole.signal.reason, operationId, attempt);
+            throw ended(call, attempt, whole.signal, callOptions.signal);
           });
         }
       }
@@ -141,10 +141,18 @@ function headersOf(
   };
 }
 
-/** An error as the caller gets it: it says of which call, and after how many attempts. */
-function placed(error: unknown, operationId: OperationId, attempts: number): unknown {
-  if (!(error instanceof StatheraError)) return error;
-  const { code, detail, status, requestId, errors, retryAfterSeconds } = error;
+/** What a call that is ended rejects with: the caller's own reason as it is, or that the time is up. */
+function ended(call: Call, attempts: number, { reason }: AbortSignal, callers?: AbortSignal): unknown {
+  return reason === callers?.reason || !(reason instanceof StatheraError)
+    ? reason
+    : placed(reason, call, attempts);
+}
+
+/** An error as the caller gets it: it says of which call, after how many attempts, and what to look for in the log. */
+function placed(error: StatheraError, { operationId, id }: Call, attempts: number): StatheraError {
+  const { code, detail, status, errors, retryAfterSeconds } = error;
+  const sent = code === 'client/token-invalid' ? undefined : `${id}.${attempts}`;
+  const requestId = error.requestId ?? sent;
   return new StatheraError(code, detail, {
     ...{ status, requestId, errors, retryAfterSeconds, operationId, attempts },
   });

@@ -35,7 +35,7 @@ export class StatheraError extends Error {
   readonly detail: string;
   /** Of the answer; undefined when there was none. */
   readonly status: number | undefined;
-  /** Names the request in the service's log. */
+  /** Names the last request in the service's log, if it got there; undefined when none was sent. */
   readonly requestId: string | undefined;
   /** The rules a request broke, by JSON Pointer. */
   readonly errors: readonly Violation[] | undefined;

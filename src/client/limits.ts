@@ -1,5 +1,8 @@
 import { StatheraError } from './errors.ts';
 
+/** Timers take no more: they would fire at once. 24 days. */
+const longestMs = 2 ** 31 - 1;
+
 /** How long something may take, and who else may end it. */
 export interface Limit {
   /** Aborted with client/timeout when the time is up, or as the outer signal is. */
@@ -12,8 +15,9 @@ export interface Limit {
 }
 
 /** @throws the reason of an outer signal that is aborted already */
-export function startLimit(outer: AbortSignal | undefined, ms: number): Limit {
+export function startLimit(outer: AbortSignal | undefined, limitMs: number): Limit {
   outer?.throwIfAborted();
+  const ms = Math.min(limitMs, longestMs);
   const controller = new AbortController();
   const { signal } = controller;
   const endsAt = performance.now() + ms;

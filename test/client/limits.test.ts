@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { StatheraError } from '../../src/client/index.ts';
 import {
   answer,
   type FakeServer,
@@ -34,14 +35,23 @@ describe.each(transports)('by %s', (_, createClient) => {
   test('ends when the time is up', async () => {
     const server = await start(silent);
     const client = clientOf(server, { timeoutMs: 400, attemptTimeoutMs: 150 });
-    expect(await failure(client.random({ bytes: 1 }))).toMatchObject({
-      ...{ code: 'client/timeout', status: undefined, operationId: 'random' },
-      message: expect.stringContaining('400 ms'),
-    });
+    const error = await failure(client.random({ bytes: 1 }));
+    expect(error).toMatchObject({ code: 'client/timeout', status: undefined, operationId: 'random' });
+    expect(error.message).toMatch(/within (?:400|150) ms/);
+    expect(server.received.map(({ headers }) => headers['x-request-id'])).toContain(error.requestId);
     expect(server.received.length).toBeGreaterThanOrEqual(2);
     expect(await failure(client.random({ bytes: 1 }, { timeoutMs: 20 }))).toMatchObject({
       code: 'client/timeout',
     });
+  });
+
+  /** Guarantees that a time beyond what timers take, or none, is a long time. */
+  test('takes any time', async () => {
+    const server = await start((response, request) => answer(response, request, 200, { bytes: 'AA==' }));
+    for (const timeoutMs of [2 ** 40, Number.POSITIVE_INFINITY]) {
+      const client = clientOf(server, { timeoutMs, attemptTimeoutMs: timeoutMs });
+      expect((await client.random({ bytes: 1 })).bytes).toHaveLength(1);
+    }
   });
 
   /** Guarantees that a body that trickles in is held to the same time as one that does not come. */
@@ -74,6 +84,10 @@ describe.each(transports)('by %s', (_, createClient) => {
     during.abort();
     expect(await call).toMatchObject({ name: 'AbortError' });
     await gone.promise;
+
+    const ofTheirs = new StatheraError('client/timeout', 'of another client');
+    const theirs = AbortSignal.any([AbortSignal.abort(ofTheirs)]);
+    expect(await reason(client.random({ bytes: 1 }, { signal: theirs }))).toBe(ofTheirs);
 
     const waiting = new AbortController();
     const late = reason(client.random({ bytes: 2 }, { signal: waiting.signal }));
