@@ -33,6 +33,7 @@ function stubService(): LocalService {
   return {
     createDataKeys: () => Promise.resolve({ items: [{ plaintext: opened(), wrapped }] }),
     decrypt: () => Promise.resolve({ plaintext: opened() }),
+    decryptWithKey: () => Promise.resolve({ plaintext: opened() }),
     rewrap: () => Promise.reject(new Error('not measured')),
   };
 }

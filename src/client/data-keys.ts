@@ -27,6 +27,11 @@ export interface DataKeyService {
     input: { ciphertext: Uint8Array; context: Context },
     options: CallOptions,
   ): Promise<{ readonly plaintext: Uint8Array }>;
+  /** Of this key and of no other. */
+  decryptWithKey(
+    input: { key: string; ciphertext: Uint8Array; context: Context },
+    options: CallOptions,
+  ): Promise<{ readonly plaintext: Uint8Array }>;
 }
 
 export interface ReuseSettings extends ReuseLimits {
@@ -57,14 +62,19 @@ export interface DataKeys {
   forMessage(place: Place, bytes: number, options: CallOptions): Promise<MessageSealer>;
   /** A data key that nothing was encrypted with. */
   fresh(place: Place, options: CallOptions): Promise<DataKey>;
-  /** The data key that the service unwraps. @throws what the service answers */
-  unwrapped(wrapped: Uint8Array, context: Context, options: CallOptions): Promise<DataKey>;
+  /** The data key that the service unwraps, by any key unless one is named. @throws what the service answers */
+  unwrapped(wrapped: Uint8Array, place: OpeningPlace, options: CallOptions): Promise<DataKey>;
   /** Forgets all. */
   clear(): void;
 }
 
 export interface Place {
   readonly key: string;
+  readonly context: Context;
+}
+
+interface OpeningPlace {
+  readonly key?: string | undefined;
   readonly context: Context;
 }
 
@@ -87,8 +97,15 @@ export function createDataKeys(deps: {
     return { plaintext: item.plaintext, wrapped: item.wrapped };
   }
 
-  async function unwrap(wrapped: Uint8Array, context: Context, options: CallOptions): Promise<ClearDataKey> {
-    const { plaintext } = await service.decrypt({ ciphertext: wrapped, context }, options);
+  async function unwrap(
+    wrapped: Uint8Array,
+    { key, context }: OpeningPlace,
+    options: CallOptions,
+  ): Promise<ClearDataKey> {
+    const input = { ciphertext: wrapped, context };
+    const { plaintext } = await (key === undefined
+      ? service.decrypt(input, options)
+      : service.decryptWithKey({ key, ...input }, options));
     return { plaintext, wrapped };
   }
 
@@ -105,11 +122,12 @@ export function createDataKeys(deps: {
 
     fresh: async (place, options) => importDataKey(ciphers, await issue(place, options)),
 
-    async unwrapped(wrapped, context, options) {
-      if (reuse === false) return importDataKey(ciphers, await unwrap(wrapped, context, options));
-      const name = dataKeyName(String.fromCharCode(...wrapped), context);
+    async unwrapped(wrapped, place, options) {
+      if (reuse === false) return importDataKey(ciphers, await unwrap(wrapped, place, options));
+      const { key = '', context } = place;
+      const name = dataKeyName(`${key}\0${String.fromCharCode(...wrapped)}`, context);
       const kept = wrapped.slice();
-      return waited(() => cache.opening(name, reuse, () => unwrap(kept, context, {})), options);
+      return waited(() => cache.opening(name, reuse, () => unwrap(kept, place, {})), options);
     },
 
     clear: cache.clear,

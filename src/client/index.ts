@@ -10,7 +10,6 @@ export type {
   OpenStreamOptions,
   Place,
   RewrapInput,
-  SealOptions,
 } from './local.ts';
 export type { RetrySettings } from './retries.ts';
 export { createMemorySpool, type Spool, SpoolFull } from './spool.ts';

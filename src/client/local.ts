@@ -47,10 +47,10 @@ export interface Place extends CallOptions {
   readonly context?: Context;
   /** Authenticated here, never sent: what ties the data to its place (a row, a file name). Default none. */
   readonly associatedData?: Uint8Array;
-}
-
-export interface SealOptions extends Place {
-  /** Instead of the key of the settings. */
+  /**
+   * A key by name or id. To encrypt, instead of the key of the settings. To decrypt, the only one that opens: without
+   * it, any that the caller may use does, which whoever may encrypt with another of them can make use of.
+   */
   readonly key?: string;
 }
 
@@ -74,7 +74,7 @@ export interface RewrapInput {
 /** Encrypts and decrypts in this process, with data keys from the service: the data never leave it. */
 export interface LocalEncryption {
   /** @param plaintext neither changed nor kept */
-  encrypt(plaintext: Uint8Array, options?: SealOptions): Promise<Uint8Array>;
+  encrypt(plaintext: Uint8Array, options?: Place): Promise<Uint8Array>;
   /**
    * Opens what `encrypt` made, here or in the service. What a key version in the HSM made is sent to the service.
    * @returns the plaintext, for the caller to wipe
@@ -82,7 +82,7 @@ export interface LocalEncryption {
    */
   decrypt(ciphertext: Uint8Array, options?: Place): Promise<Uint8Array>;
   /** Constant memory, any length. @yields pieces of what `decryptStream` opens */
-  encryptStream(source: ByteSource, options?: SealOptions): AsyncGenerator<Uint8Array, void, undefined>;
+  encryptStream(source: ByteSource, options?: Place): AsyncGenerator<Uint8Array, void, undefined>;
   /**
    * Opens a stream, or what `decrypt` opens. Nothing is yielded before all is verified, but for `unsafePipe`.
    * @throws StatheraError `envelope/decryption-failed`
@@ -110,14 +110,14 @@ export function createLocalEncryptionOn(
     monotonic: () => performance.now(),
   });
 
-  function placeOf({ key: named = key, context = {} }: SealOptions): { key: string; context: Context } {
+  function placeOf({ key: named = key, context = {} }: Place): { key: string; context: Context } {
     if (named === undefined)
       throw new TypeError('name the key: createLocalEncryption({ key }) or { key } here');
     return { key: named, context };
   }
 
-  async function unwrapped({ wrapped }: ParsedPayloadHeader, { context = {}, signal }: Place) {
-    return dataKeys.unwrapped(wrapped, context, { signal });
+  async function unwrapped({ wrapped }: ParsedPayloadHeader, { key: only, context = {}, signal }: Place) {
+    return dataKeys.unwrapped(wrapped, { key: only, context }, { signal });
   }
 
   const local: LocalEncryption = {
@@ -130,7 +130,11 @@ export function createLocalEncryptionOn(
       const { context = {}, associatedData = none, signal } = options;
       if (!isPayload(ciphertext)) {
         if (associatedData.length > 0 || !isOfKeyVersion(ciphertext)) throw decryptionFailed();
-        return (await client.decrypt({ ciphertext, context }, { signal })).plaintext;
+        const input = { ciphertext, context };
+        const opened = await (options.key === undefined
+          ? client.decrypt(input, { signal })
+          : client.decryptWithKey({ key: options.key, ...input }, { signal }));
+        return opened.plaintext;
       }
       const header = wholeHeader(ciphertext);
       if (header.kind !== 'message') throw decryptionFailed();

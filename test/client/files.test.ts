@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -190,6 +191,27 @@ test('rewraps in place', async () => {
   await decryptFile(local, { from: at('sealed'), to: at('opened') });
   expect(readFileSync(at('opened')).equals(plaintext)).toBe(true);
   expect(readdirSync(folder).toSorted()).toEqual(['opened', 'plain', 'sealed']);
+});
+
+/** Guarantees that a file moves to a key whose wrapped data keys have another length, and back. */
+test('rewraps to a key of another algorithm', async () => {
+  await client.createKey({ name: 'longer', algorithm: 'xchacha20-poly1305' });
+  const plaintext = randomBytes(200_000);
+  await encryptFile(local, { from: write('plain', plaintext), to: at('sealed'), context });
+  chmodSync(at('sealed'), 0o640);
+  const before = statSync(at('sealed')).size;
+  for (const [toKey, longer] of [
+    ['longer', 12],
+    ['files', 0],
+  ] as const) {
+    // As a rewrap leaves it that was killed.
+    writeFileSync(at('sealed.stathera-header'), readFileSync(at('sealed')).subarray(0, 214 + 12 - longer));
+    await rewrapFile(local, { path: at('sealed'), context, toKey });
+    expect(statSync(at('sealed'))).toMatchObject({ size: before + longer, mode: 0o100640 });
+    const opened = await collect(decryptFileStream(local, { from: at('sealed'), context }));
+    expect(opened.equals(plaintext)).toBe(true);
+    expect(readdirSync(folder).filter((name) => name !== 'plain' && name !== 'sealed')).toHaveLength(0);
+  }
 });
 
 /** Guarantees that a rewrap cut off at any point costs nothing: the old header is beside the file until the new is safe. */

@@ -182,6 +182,21 @@ test('data keys grow old', async () => {
   expect((await records('envelope.decrypt')) - opened).toBe(2);
 });
 
+/** Guarantees that a key that is named to decrypt is the only one that opens, whatever is kept. */
+test('opens by one key alone', async () => {
+  const local = node.createLocalEncryption({ client, key: 'files' });
+  const stream = await collect(local.encryptStream(inPieces(randomBytes(10), [10])));
+  const { ciphertext } = await client.encrypt({ key: 'files', plaintext: randomBytes(10) });
+  for (const sealed of [await local.encrypt(randomBytes(10)), stream, ciphertext]) {
+    for (const key of [undefined, 'files', undefined])
+      expect(
+        await collect(local.decryptStream(inPieces(sealed, [99]), { ...(key && { key }) })),
+      ).toHaveLength(10);
+    const other = local.decryptStream(inPieces(sealed, [99]), { key: 'others' });
+    expect(await failure(collect(other))).toMatchObject({ code: 'envelope/decryption-failed' });
+  }
+});
+
 /** Guarantees that ciphertexts of the service itself open too, and never with associated data they do not have. */
 test('opens what the service encrypted', async () => {
   const plaintext = Buffer.from('hello');

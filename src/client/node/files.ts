@@ -4,7 +4,7 @@ import { writeDurably } from '../../core/durable-file.ts';
 import { tagBytes } from '../../crypto/payload/ciphers.ts';
 import { headerLimitBytes, parsePayloadHeader, wrappedPlace } from '../../crypto/payload/format.ts';
 import { segmentBytes } from '../../crypto/payload/segments.ts';
-import type { LocalEncryption, OpenStreamOptions, Place, RewrapInput, SealOptions } from '../local.ts';
+import type { LocalEncryption, OpenStreamOptions, Place, RewrapInput } from '../local.ts';
 import { decryptionFailed } from '../refusals.ts';
 import type { Spool } from '../spool.ts';
 import type { ByteSource } from '../streams.ts';
@@ -38,7 +38,7 @@ const pieceBytes = {
  */
 export async function encryptFile(
   local: LocalEncryption,
-  { from, to, onProgress, overwrite, ...options }: SealOptions & FileOptions & FromTo,
+  { from, to, onProgress, overwrite, ...options }: Place & FileOptions & FromTo,
 ): Promise<void> {
   const source =
     typeof from === 'string'
