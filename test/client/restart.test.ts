@@ -30,10 +30,6 @@ test.each(['kill', 'stop'] as const)(
         made.push(name);
       }
     };
-    const repeatedly = (error: unknown): never => {
-      repeated += 1;
-      throw error;
-    };
     const working = Promise.all(Array.from({ length: atOnce }, (_, worker) => work(worker)));
     try {
       await service[how]();
