@@ -20,6 +20,8 @@ export interface TailOptions {
 
 /** Records taken with one reading at most; a log that grows faster than it is read must not fill the memory. */
 const mostAtOnce = 10_000;
+/** Most often little is new. */
+const pageLimit = 200;
 const remembered = 1_000;
 
 export async function tailLog(
@@ -37,14 +39,14 @@ export async function tailLog(
       },
     },
   });
+  const isOwn = ({ requestId }: AuditRecord) => own.has(requestId);
   const asJson = command.optsWithGlobals<{ json?: true }>().json === true;
   const show = (records: readonly AuditRecord[]): void => {
-    for (const record of records)
-      if (!own.has(record.requestId)) console.log(asJson ? JSON.stringify(record) : lineOf(record));
+    for (const record of records) console.log(asJson ? JSON.stringify(record) : lineOf(record));
   };
   const note = (text: string) => console.error(`stathera: ${text}`);
   await interruptible(async (signal) => {
-    const log = { service, options, signal };
+    const log = { service, options, signal, isOwn };
     const first = await newest(log);
     show(first.records);
     if (options.follow)
@@ -61,6 +63,8 @@ interface Log {
   readonly service: Client;
   readonly options: TailOptions;
   readonly signal: AbortSignal;
+  /** Of a reading that this command made. */
+  isOwn(record: AuditRecord): boolean;
 }
 
 interface Found {
@@ -70,28 +74,40 @@ interface Found {
   readonly mark: number;
 }
 
-async function newest({ service, options, signal }: Log): Promise<Found> {
+async function newest({ service, options, signal, isOwn }: Log): Promise<Found> {
   const { action, outcome, target, lines } = options;
   const scope = options.service && ({ service: 'true' } as const);
   const [last] = (await service.listAuditRecords({ ...scope, limit: 1 }, { signal })).items;
   const filter = { ...(action && { action }), ...(outcome && { outcome }), ...(target && { target }) };
-  const found = service.listAuditRecords.all({ ...scope, ...filter }, { signal, maxItems: lines });
-  const records = (await Array.fromAsync(found)).toReversed();
-  return { records, mark: Math.max(last?.sequence ?? 0, records.at(-1)?.sequence ?? 0) };
+  const records: AuditRecord[] = [];
+  for await (const record of service.listAuditRecords.all(
+    { ...scope, ...filter, limit: Math.min(1000, lines + 1) },
+    { signal },
+  )) {
+    if (records.length >= lines) break;
+    if (!isOwn(record)) records.push(record);
+  }
+  return {
+    records: records.toReversed(),
+    mark: Math.max(last?.sequence ?? 0, records[0]?.sequence ?? 0),
+  };
 }
 
 /** What was written since. Filtered here: the service would look for older ones that match, to the log's beginning. */
-async function since({ service, options, signal }: Log, mark: number): Promise<Found & { cut: boolean }> {
+async function since(
+  { service, options, signal, isOwn }: Log,
+  mark: number,
+): Promise<Found & { cut: boolean }> {
   const scope = options.service && ({ service: 'true' } as const);
   const records: AuditRecord[] = [];
   let newMark = mark;
   let cut = false;
-  for await (const record of service.listAuditRecords.all({ ...scope }, { signal })) {
+  for await (const record of service.listAuditRecords.all({ ...scope, limit: pageLimit }, { signal })) {
     if (record.sequence <= mark) break;
     newMark = Math.max(newMark, record.sequence);
     cut = records.length >= mostAtOnce;
     if (cut) break;
-    if (isWanted(record, options)) records.push(record);
+    if (!isOwn(record) && isWanted(record, options)) records.push(record);
   }
   return { records: records.toReversed(), mark: newMark, cut };
 }
