@@ -15,7 +15,7 @@ import {
   parsePayloadHeader,
 } from '../crypto/payload/format.ts';
 import { createMessageSealer, openMessage } from '../crypto/payload/message.ts';
-import { nodeCiphers } from '../crypto/payload/node-ciphers.ts';
+import { nodeCiphers, transientCiphers } from '../crypto/payload/node-ciphers.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { KeyVersion } from '../keys/key.ts';
 import type { Context, ParsedCiphertext } from './format.ts';
@@ -44,16 +44,14 @@ export interface Payloads {
    * @param limits where the version's key uses data keys again
    * @returns the plaintext, for the caller to wipe. @throws envelope/decryption-failed
    */
-  open(
-    version: KeyVersion,
-    sealed: {
-      readonly header: ParsedPayloadHeader;
-      readonly parsed: ParsedCiphertext;
-      readonly ciphertext: Uint8Array;
-      readonly context: Context;
-    },
-    limits: ReuseLimits | undefined,
-  ): Promise<Uint8Array>;
+  open(version: KeyVersion, sealed: SealedPayload, limits: ReuseLimits | undefined): Promise<Uint8Array>;
+}
+
+interface SealedPayload {
+  readonly header: ParsedPayloadHeader;
+  readonly parsed: ParsedCiphertext;
+  readonly ciphertext: Uint8Array;
+  readonly context: Context;
 }
 
 interface Plain {
@@ -77,7 +75,7 @@ export function createPayloads({ hsm, messages }: { hsm: Hsm; messages: Messages
 
   async function unwrap(
     version: KeyVersion,
-    { header, parsed, context }: { header: ParsedPayloadHeader; parsed: ParsedCiphertext; context: Context },
+    { header, parsed, context }: SealedPayload,
   ): Promise<ClearDataKey> {
     const plaintext = await messages.open(version, parsed, context);
     if (plaintext.length === dataKeyBytes) return { plaintext, wrapped: header.wrapped.slice() };
@@ -85,20 +83,22 @@ export function createPayloads({ hsm, messages }: { hsm: Hsm; messages: Messages
     throw decryptionFailed();
   }
 
-  async function dataKeyOf(
-    version: KeyVersion,
-    sealed: { header: ParsedPayloadHeader; parsed: ParsedCiphertext; context: Context },
-    limits: ReuseLimits | undefined,
-  ): Promise<DataKey> {
-    if (!limits) return importDataKey(nodeCiphers, await unwrap(version, sealed));
-    const name = dataKeyName(Buffer.from(sealed.header.wrapped).toString('latin1'), sealed.context);
-    return kept.opening(name, limits, () => unwrap(version, sealed));
+  async function openWith({ message }: DataKey, { header, ciphertext }: SealedPayload): Promise<Uint8Array> {
+    const place = { bytes: ciphertext, associatedData: noAssociatedData };
+    const plaintext = await openMessage(message, header, place);
+    if (!plaintext) throw decryptionFailed();
+    return plaintext;
   }
 
   return {
     async seal(version, { plaintext, context }) {
-      const { message, wrapped } = await importDataKey(nodeCiphers, await issue(version, context));
-      return createMessageSealer(nodeCiphers, message, wrapped).seal(plaintext, noAssociatedData);
+      const once = transientCiphers();
+      try {
+        const { message, wrapped } = await importDataKey(once, await issue(version, context));
+        return await createMessageSealer(once, message, wrapped).seal(plaintext, noAssociatedData);
+      } finally {
+        once.forget();
+      }
     },
 
     async sealAgain(version, { plaintext, context }, { limits, count }) {
@@ -111,13 +111,18 @@ export function createPayloads({ hsm, messages }: { hsm: Hsm; messages: Messages
     },
 
     async open(version, sealed, limits) {
-      const { header, ciphertext } = sealed;
+      const { header, context } = sealed;
       if (header.kind !== 'message') throw decryptionFailed();
-      const { message } = await dataKeyOf(version, sealed, limits);
-      const place = { bytes: ciphertext, associatedData: noAssociatedData };
-      const plaintext = await openMessage(message, header, place);
-      if (!plaintext) throw decryptionFailed();
-      return plaintext;
+      if (limits) {
+        const name = dataKeyName(Buffer.from(header.wrapped).toString('latin1'), context);
+        return openWith(await kept.opening(name, limits, () => unwrap(version, sealed)), sealed);
+      }
+      const once = transientCiphers();
+      try {
+        return await openWith(await importDataKey(once, await unwrap(version, sealed)), sealed);
+      } finally {
+        once.forget();
+      }
     },
   };
 }

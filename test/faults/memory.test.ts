@@ -6,6 +6,8 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { deriveMessageKey } from '../../src/crypto/payload/derive.ts';
+import { nodeCiphers } from '../../src/crypto/payload/node-ciphers.ts';
 import type { Algorithm } from '../../src/crypto/suites.ts';
 import { makeKey, member } from '../access/support.ts';
 import type { Planted } from '../service/traces.ts';
@@ -43,10 +45,11 @@ beforeAll(async () => {
     const answer = await before.call('POST', `/v1/keys/${algorithm}/encrypt`, { plaintext: 'aGVsbG8=' });
     ofKeys.set(algorithm, Buffer.from(member(answer, 'ciphertext') ?? '', 'base64'));
   }
+  const large = await sealLarge(before);
   await before.stop();
   planted.push(...(await keysInUse(dataDir, ofKeys)));
   service = await startTestService({ dataDir });
-  for (const ciphertext of sealed) await service.call('POST', '/v1/decrypt', { ciphertext });
+  for (const ciphertext of [...sealed, large]) await service.call('POST', '/v1/decrypt', { ciphertext });
   await useKeys(ofKeys);
   await makeSecrets();
   await sendInPieces();
@@ -56,6 +59,25 @@ afterAll(async () => {
   await service?.kill();
   await removeDirectory(dataDir);
 });
+
+/** A payload under a data key, which is planted with what is derived from it; only `before` ever gave it out. */
+async function sealLarge(before: TestService): Promise<string> {
+  const plaintext = randomBytes(5_000).toString('base64');
+  const ciphertext = member(await before.call('POST', encrypting, { plaintext }), 'ciphertext') ?? '';
+  const wrapped = Buffer.from(ciphertext, 'base64').subarray(6, 150);
+  const opened = await before.call('POST', '/v1/decrypt', { ciphertext: wrapped.toString('base64') });
+  const dataKey = plant('data key of a payload', Buffer.from(member(opened, 'plaintext') ?? '', 'base64'));
+  const secret = await nodeCiphers.importSecret(dataKey);
+  const recording = {
+    ...nodeCiphers,
+    importKey: (bytes: Uint8Array) => {
+      plant('key derived from it', Buffer.from(bytes));
+      return nodeCiphers.importKey(bytes);
+    },
+  };
+  await deriveMessageKey(recording, secret, { id: wrapped.subarray(36, 52) });
+  return ciphertext;
+}
 
 /** Every operation that has a secret, with secrets that lie in V8's heap if nobody sees to it, and larger ones. */
 async function makeSecrets(): Promise<void> {

@@ -1,4 +1,12 @@
-import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+} from 'node:crypto';
+import { concatBytes, secretBytes, wipe } from '../../core/bytes.ts';
 import { publicRandom } from '../../core/ids.ts';
 import { type AesGcmKey, type PayloadCiphers, tagBytes } from './ciphers.ts';
 
@@ -14,10 +22,55 @@ export const nodeCiphers: PayloadCiphers = {
   importKey: (bytes) => aesGcm(createSecretKey(bytes)),
 };
 
+/**
+ * The same for keys that are used once: bytes, which `forget` overwrites. A KeyObject, and so node's own HKDF, keeps
+ * its key until V8 collects it.
+ */
+export function transientCiphers(): PayloadCiphers & { forget(): void } {
+  const kept: Uint8Array[] = [];
+
+  function keep(bytes: Uint8Array): Uint8Array {
+    const copy = concatBytes(bytes);
+    kept.push(copy);
+    return copy;
+  }
+
+  return {
+    random: publicRandom,
+    importSecret(bytes) {
+      const secret = keep(bytes);
+      return { hkdf: ({ salt, info, bytes: length }) => hkdfOf(secret, salt, info, length) };
+    },
+    importKey: (bytes) => aesGcm(keep(bytes)),
+    forget: () => wipe(...kept),
+  };
+}
+
+/** RFC 5869 §2.2 and §2.3, for up to 255 blocks of 32 bytes. */
+function hkdfOf(secret: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
+  const extracted = hmac(salt, secret);
+  const out = secretBytes(length);
+  let block: Uint8Array = new Uint8Array();
+  for (let at = 0, count = 1; at < length; at += block.length, count += 1) {
+    const previous = block;
+    block = hmac(extracted, previous, info, Uint8Array.of(count));
+    wipe(previous);
+    out.set(block.subarray(0, length - at), at);
+  }
+  wipe(extracted, block);
+  return out;
+}
+
+function hmac(key: Uint8Array, ...data: readonly Uint8Array[]): Uint8Array {
+  const mac = createHmac('sha256', key);
+  for (const part of data) mac.update(part);
+  return mac.digest();
+}
+
 const algorithm = 'aes-256-gcm';
 const options = { authTagLength: tagBytes };
 
-function aesGcm(key: KeyObject): AesGcmKey {
+function aesGcm(key: KeyObject | Uint8Array): AesGcmKey {
   return {
     seal(nonce, plaintext, aad) {
       const cipher = createCipheriv(algorithm, key, nonce, options);

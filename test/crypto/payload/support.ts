@@ -4,11 +4,12 @@ import type { PayloadCiphers } from '../../../src/crypto/payload/ciphers.ts';
 import { deriveMessageKey, deriveStreamKey, sameCommitment } from '../../../src/crypto/payload/derive.ts';
 import { dataKeyId, encodePayloadHeader, parsePayloadHeader } from '../../../src/crypto/payload/format.ts';
 import { createMessageSealer, openMessage } from '../../../src/crypto/payload/message.ts';
-import { nodeCiphers } from '../../../src/crypto/payload/node-ciphers.ts';
+import { nodeCiphers, transientCiphers } from '../../../src/crypto/payload/node-ciphers.ts';
 import { openSegments, sealSegments } from '../../../src/crypto/payload/segments.ts';
 
 export const bothCiphers: readonly [string, PayloadCiphers][] = [
   ['node:crypto', nodeCiphers],
+  ['node:crypto, for once', transientCiphers()],
   ['Web Crypto', webCiphers],
 ];
 
