@@ -15,7 +15,7 @@ import {
   type LocalEncryption,
   type LocalService,
 } from '../../src/client/node/index.ts';
-import { publicRandom } from '../../src/core/ids.ts';
+import { publicRandom } from '../../src/core/random.ts';
 import { bench } from '../support/bench.ts';
 import type { RateRow } from '../support/report.ts';
 import { medianRound, rounds } from '../support/rounds.ts';

@@ -1,14 +1,11 @@
 import { Argument, type Command } from 'commander';
-import { completeBash } from './completion-bash.ts';
-import { completeFish } from './completion-fish.ts';
-import { completeZsh } from './completion-zsh.ts';
 import { withExamples } from './options.ts';
 import type { Place } from './places.ts';
 
-const scripts: Readonly<Record<string, (places: readonly Place[]) => string>> = {
-  bash: completeBash,
-  zsh: completeZsh,
-  fish: completeFish,
+const scripts: Readonly<Record<string, () => Promise<(places: readonly Place[]) => string>>> = {
+  bash: async () => (await import('./completion-bash.ts')).completeBash,
+  zsh: async () => (await import('./completion-zsh.ts')).completeZsh,
+  fish: async () => (await import('./completion-fish.ts')).completeFish,
 };
 
 export function addCompletionCommand(program: Command): void {
@@ -16,7 +13,10 @@ export function addCompletionCommand(program: Command): void {
     .command('completion')
     .description('print a script that lets a shell complete commands, options and files')
     .addArgument(new Argument('<shell>', 'which').choices(Object.keys(scripts)))
-    .action((shell: string) => void process.stdout.write(scripts[shell]?.(placesOf(program)) ?? ''));
+    .action(async (shell: string) => {
+      const script = await scripts[shell]?.();
+      process.stdout.write(script?.(placesOf(program)) ?? '');
+    });
   withExamples(
     completion,
     'source <(stathera completion bash)',

@@ -1,20 +1,10 @@
 import type { Command } from 'commander';
-import type { LocalEncryption, Progress as OnProgress } from '../client/node/index.ts';
-import { interruptible } from './interrupt.ts';
-import { collectPair, type Pairs, withExamples } from './options.ts';
-import { createProgress, formatBytes, formatSeconds } from './progress.ts';
+import { collectPair, withExamples } from './options.ts';
 import { addRewrapCommand } from './rewrap.ts';
 import type { Surroundings } from './surroundings.ts';
+import type { FileOptions, Work } from './transform.ts';
 
 const suffix = '.stathera';
-
-interface FileOptions {
-  readonly output?: string;
-  readonly context?: Pairs;
-  readonly associatedData?: string;
-  readonly force?: true;
-  readonly quiet?: true;
-}
 
 export function addFileCommands(program: Command, surroundings: Surroundings): void {
   const encrypt = program
@@ -28,7 +18,7 @@ export function addFileCommands(program: Command, surroundings: Surroundings): v
     async (file: string | undefined, options: FileOptions & { key: string }, command: Command) => {
       await transform(command, surroundings, {
         verb: 'encrypt',
-        file,
+        file: isPipe(file) ? undefined : file,
         output: options.output ?? (isPipe(file) ? '-' : `${file}${suffix}`),
       });
     },
@@ -60,7 +50,11 @@ export function addFileCommands(program: Command, surroundings: Surroundings): v
         const output = options.output ?? (isPipe(file) ? '-' : nameWithin(command, file));
         if (options.unsafePipe && output !== '-')
           command.error('error: --unsafe-pipe is for output to stdout: add -o -, or leave it out');
-        await transform(command, surroundings, { verb: 'decrypt', file, output });
+        await transform(command, surroundings, {
+          verb: 'decrypt',
+          file: isPipe(file) ? undefined : file,
+          output,
+        });
       },
     );
   withExamples(
@@ -69,6 +63,10 @@ export function addFileCommands(program: Command, surroundings: Surroundings): v
     'stathera decrypt shop.stathera -o - | psql shop',
   );
   addRewrapCommand(program, surroundings);
+}
+
+async function transform(command: Command, surroundings: Surroundings, work: Work): Promise<void> {
+  await (await import('./transform.ts')).transform(command, surroundings, work);
 }
 
 function addCommonOptions(command: Command): void {
@@ -83,6 +81,7 @@ function addCommonOptions(command: Command): void {
     .option('-q, --quiet', 'show no progress');
 }
 
+/** What is to be read is stdin. */
 function isPipe(file: string | undefined): file is '-' | undefined {
   return file === undefined || file === '-';
 }
@@ -91,81 +90,4 @@ function isPipe(file: string | undefined): file is '-' | undefined {
 function nameWithin(command: Command, file: string): string {
   if (file.endsWith(suffix) && !/(?:^|\/)\.stathera$/.test(file)) return file.slice(0, -suffix.length);
   return command.error(`error: ${file} does not end with ${suffix}: say with -o where the plaintext goes`);
-}
-
-interface Work {
-  readonly verb: 'encrypt' | 'decrypt';
-  readonly file: string | undefined;
-  /** `-` is stdout. */
-  readonly output: string;
-}
-
-async function transform(command: Command, { client }: Surroundings, work: Work): Promise<void> {
-  const { verb, file, output } = work;
-  const options = command.optsWithGlobals<FileOptions & { key?: string; json?: true; unsafePipe?: true }>();
-  if (output === '-' && process.stdout.isTTY && verb === 'encrypt')
-    command.error('error: a terminal cannot show a ciphertext: redirect stdout, or name a file with -o');
-  const quiet = options.quiet === true || options.json === true;
-  const label = isPipe(file) ? 'stdin' : file;
-  const progress = createProgress(label, { terminal: quiet ? undefined : process.stderr });
-  const started = performance.now();
-  let bytes = 0;
-  const onProgress = (done: number, total: number | undefined): void => {
-    bytes = done;
-    progress.update(done, total);
-  };
-  try {
-    await interruptible(async (signal) => {
-      const { createLocalEncryption } = await import('../client/node/index.ts');
-      const { key } = options;
-      const local = createLocalEncryption({ client: await client(), ...(key !== undefined && { key }) });
-      await carry(local, { ...work, options, onProgress, signal });
-    });
-  } finally {
-    progress.clear();
-  }
-  const seconds = (performance.now() - started) / 1000;
-  report(options, { ...work, file: label, bytes, seconds });
-}
-
-async function carry(
-  local: LocalEncryption,
-  work: Work & { options: FileOptions & { unsafePipe?: true }; onProgress: OnProgress; signal: AbortSignal },
-): Promise<void> {
-  const { openInput, writeToStdout } = await import('./pipes.ts');
-  const { encryptFile, decryptFile, decryptFileStream } = await import('../client/node/index.ts');
-  const { verb, file, output, options, onProgress, signal } = work;
-  const { context = {}, associatedData = '', force = false, unsafePipe = false } = options;
-  const place = { context, associatedData: new TextEncoder().encode(associatedData), signal };
-  const input = openInput(isPipe(file) ? undefined : file, onProgress, signal);
-  if (output !== '-') {
-    const from = input.path === undefined ? { from: input.pieces } : { from: input.path, onProgress };
-    const carryFile = verb === 'encrypt' ? encryptFile : decryptFile;
-    await carryFile(local, { ...place, ...from, to: output, overwrite: force });
-  } else if (verb === 'encrypt') {
-    await writeToStdout(local.encryptStream(input.pieces, place), signal);
-  } else if (input.path === undefined || unsafePipe) {
-    await writeToStdout(local.decryptStream(input.pieces, { ...place, unsafePipe }), signal);
-  } else await writeToStdout(decryptFileStream(local, { ...place, from: input.path, onProgress }), signal);
-}
-
-function report(
-  { json, quiet }: { json?: true; quiet?: true },
-  { verb, file, output, bytes, seconds }: Work & { bytes: number; seconds: number },
-): void {
-  const done = {
-    operation: verb,
-    input: file,
-    output,
-    bytesRead: bytes,
-    seconds: Number(seconds.toFixed(3)),
-  };
-  // Where stdout has the data, stderr has what is said about them.
-  if (json) (output === '-' ? console.error : console.log)(JSON.stringify(done));
-  else if (process.stderr.isTTY && quiet !== true) {
-    const rate = `${formatBytes(bytes / seconds)}/s`;
-    console.error(
-      `${verb}ed ${file} to ${output}: ${formatBytes(bytes)} in ${formatSeconds(seconds)}, ${rate}`,
-    );
-  }
 }

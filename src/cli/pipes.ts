@@ -1,5 +1,6 @@
 import { closeSync, createReadStream, fstatSync, openSync, statSync } from 'node:fs';
-import type { ByteSource, Progress } from '../client/node/index.ts';
+import type { Progress } from '../client/node/files.ts';
+import type { ByteSource } from '../client/streams.ts';
 import { Failed } from './failed.ts';
 import { abortable, orAborted } from './interrupt.ts';
 

@@ -1,5 +1,5 @@
-import { randomFillSync } from 'node:crypto';
 import { parse, stringify, v7, validate, version } from 'uuid';
+import { publicRandom } from './random.ts';
 
 let lastMs = 0;
 let sequence = 0;
@@ -36,23 +36,3 @@ export function idFromBytes(bytes: Uint8Array): string {
 
 /** The nil UUID: the namespace of what belongs to the service itself. */
 export const serviceNamespaceId = '00000000-0000-0000-0000-000000000000';
-
-const poolBytes = 8192;
-const pool = Buffer.alloc(poolBytes);
-let used = poolBytes;
-
-/**
- * Public random bytes (nonces, message ids) cut from a pool filled by the operating system's generator:
- * one call into OpenSSL for hundreds of messages. Not for secrets, which must not linger in a pool.
- * @param bytes 1–64
- */
-export function publicRandom(bytes: number): Uint8Array {
-  if (used + bytes > poolBytes) {
-    randomFillSync(pool);
-    used = 0;
-  }
-  const out = new Uint8Array(bytes);
-  out.set(pool.subarray(used, used + bytes));
-  used += bytes;
-  return out;
-}

@@ -1,6 +1,6 @@
 import { concatBytes, equalBytes, secretBytes, wipe } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
-import { publicRandom } from '../core/ids.ts';
+import { publicRandom } from '../core/random.ts';
 import { type Hsm, HsmRejected } from '../hsm/hsm.ts';
 import type { KeyVersion } from '../keys/key.ts';
 import { type CipherInput, createCiphers } from './ciphers.ts';

@@ -57,8 +57,9 @@ test('follows, also after the service was away', { timeout: 120_000 }, async () 
   const errors = text(child.stderr);
   const shown: AuditRecord[] = [];
   createInterface(child.stdout).on('line', (line) => shown.push(JSON.parse(line) as AuditRecord));
-  const see = (...names: string[]) =>
-    expect.poll(() => namesOf(shown), { timeout: 40_000, interval: 100 }).toEqual(names);
+  const see = async (...names: string[]) => {
+    await expect.poll(() => namesOf(shown), { timeout: 40_000, interval: 100 }).toEqual(names);
+  };
   await makeKey(first, 'a');
   await see('a');
   for (const name of ['b', 'c', 'd']) await makeKey(first, name);

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { idBytes, idFromBytes, isId, newId, publicRandom, serviceNamespaceId } from '../../src/core/ids.ts';
+import { idBytes, idFromBytes, isId, newId, serviceNamespaceId } from '../../src/core/ids.ts';
+import { publicRandom } from '../../src/core/random.ts';
 
 /** Guarantees that an id survives its bytes, sorts by time, and is told from names. */
 test('ids are UUIDv7', () => {

@@ -1,7 +1,11 @@
-import { Agent, type IncomingMessage, request as requestHttp } from 'node:http';
-import { request as requestHttps, Agent as TlsAgent } from 'node:https';
+import type { IncomingMessage } from 'node:http';
 import { StatheraError } from '../errors.ts';
 import { createReceived, type Transport, unreachable, type WireAnswer } from '../transport.ts';
+
+// Not by `import`, which reads all that a module has: to read the WebSocket of node:http is to load Node's fetch, and
+// that is longer than the rest of a short program's start. TLS is loaded where it is spoken, for the same reason.
+const { Agent, request: requestHttp } = process.getBuiltinModule('node:http');
+const https = () => process.getBuiltinModule('node:https');
 
 export interface HttpTransportOptions {
   /** Connections open at once, at most; requests beyond wait. Default 128. */
@@ -17,7 +21,7 @@ export interface HttpTransportOptions {
 export function createHttpTransport({ connections = 128, tls = {} }: HttpTransportOptions = {}): Transport {
   const settings = { keepAlive: true, maxSockets: connections, scheduling: 'lifo' } as const;
   const plain = new Agent(settings);
-  const secure = new TlsAgent({ ...settings, ...tls });
+  let secure: InstanceType<ReturnType<typeof https>['Agent']> | undefined;
   return ({ method, origin, target, headers, body, signal }) =>
     new Promise((resolve, reject) => {
       signal.throwIfAborted();
@@ -29,7 +33,7 @@ export function createHttpTransport({ connections = 128, tls = {} }: HttpTranspo
       };
       const request =
         origin.protocol === 'https:'
-          ? requestHttps({ ...options, agent: secure })
+          ? https().request({ ...options, agent: (secure ??= new (https().Agent)({ ...settings, ...tls })) })
           : requestHttp({ ...options, agent: plain });
       const abort = () => request.destroy();
       signal.addEventListener('abort', abort, { once: true });

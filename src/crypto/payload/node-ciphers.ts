@@ -7,7 +7,7 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { concatBytes, secretBytes, wipe } from '../../core/bytes.ts';
-import { publicRandom } from '../../core/ids.ts';
+import { publicRandom } from '../../core/random.ts';
 import { type AesGcmKey, type PayloadCiphers, tagBytes } from './ciphers.ts';
 
 /** The payload formats on node:crypto: synchronous, and keys as KeyObjects, which are faster than bytes. */

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { concatBytes, lengthPrefixed } from '../../core/bytes.ts';
 import { ServiceError } from '../../core/errors.ts';
-import { publicRandom } from '../../core/ids.ts';
+import { publicRandom } from '../../core/random.ts';
 import { deriveCounterMode } from '../../crypto/kdf.ts';
 import { labels } from '../../crypto/labels.ts';
 import { type Hsm, HsmRejected, type SeedPlace } from '../hsm.ts';
