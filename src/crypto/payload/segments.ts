@@ -1,4 +1,4 @@
-import { tagBytes } from './ciphers.ts';
+import { type Awaitable, tagBytes } from './ciphers.ts';
 import type { StreamKey } from './derive.ts';
 
 /**
@@ -31,12 +31,18 @@ export async function* sealSegments(
   { key, noncePrefix }: StreamKey,
   source: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const splitter = createSplitter(segmentBytes);
   let counter = 0;
-  for await (const { block, last } of blocks(source, segmentBytes)) {
+  function seal(block: Uint8Array, last: boolean): Awaitable<readonly Uint8Array[]> {
     if (counter >= segmentLimit) throw new RangeError('a stream holds at most 256 TiB');
-    yield* await key.seal(nonceOf(noncePrefix, counter, last), block, none);
+    const nonce = nonceOf(noncePrefix, counter, last);
     counter += 1;
+    return key.seal(nonce, block, none);
   }
+  for await (const piece of source) {
+    for (const block of splitter.push(piece)) yield* await seal(block, false);
+  }
+  yield* await seal(splitter.last(), true);
 }
 
 /**
@@ -48,15 +54,20 @@ export async function* openSegments(
   { key, noncePrefix }: StreamKey,
   source: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const splitter = createSplitter(sealedSegmentBytes);
   let counter = 0;
-  for await (const { block, last } of blocks(source, sealedSegmentBytes)) {
+  async function open(block: Uint8Array, last: boolean): Promise<Uint8Array> {
     if (counter >= segmentLimit) throw new StreamDamaged();
     const plaintext = await key.open(nonceOf(noncePrefix, counter, last), block, none);
     // The last segment is empty only where there is no other.
     if (!plaintext || (plaintext.length === 0 && counter > 0)) throw new StreamDamaged();
-    yield plaintext;
     counter += 1;
+    return plaintext;
   }
+  for await (const piece of source) {
+    for (const block of splitter.push(piece)) yield open(block, false);
+  }
+  yield open(splitter.last(), true);
 }
 
 /** prefix(7) ‖ counter(4, big endian) ‖ 1 for the last segment, else 0 */
@@ -68,44 +79,56 @@ function nonceOf(prefix: Uint8Array, counter: number, last: boolean): Uint8Array
   return nonce;
 }
 
-interface Block {
-  readonly block: Uint8Array;
-  readonly last: boolean;
+/** Cuts what comes into blocks of one size. */
+interface Splitter {
+  /**
+   * @param piece not to be written to before the second push after this one: blocks may be views of it
+   * @returns blocks that are not the last, in turn; to be used before the next push
+   */
+  push(piece: Uint8Array): readonly Uint8Array[];
+  /** When nothing more comes: the last block, shorter or as long, and empty only when nothing came. */
+  last(): Uint8Array;
 }
 
-/**
- * Cuts what comes into blocks of one size. The last is shorter or as long, and is empty only when nothing came.
- * A block that lies whole in a piece is a view of it, so pieces must not be written to again; one that was put
- * together lies in memory that is used again: it is good until the next is asked for.
- */
-async function* blocks(source: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Block> {
+function createSplitter(size: number): Splitter {
+  /** A whole block, which may be the last. Never there together with one that is begun. */
   let held: Uint8Array = none;
-  // Two to put blocks together in: one may be held while the other is filled.
+  // Two to put blocks together in: one may be held, or given out, while the other is filled.
   let [filling, other]: (Uint8Array | undefined)[] = [];
   let filled = 0;
-  for await (const piece of source) {
-    let at = 0;
-    while (at < piece.length) {
-      // More follows, so what is held is not the last.
-      if (held.length === size) {
-        yield { block: held, last: false };
-        held = none;
-      }
-      if (filled === 0 && piece.length - at >= size) {
-        held = piece.subarray(at, at + size);
-        at += size;
-        continue;
-      }
-      filling ??= new Uint8Array(size);
-      const taken = Math.min(size - filled, piece.length - at);
-      filling.set(piece.subarray(at, at + taken), filled);
-      filled += taken;
-      at += taken;
-      if (filled < size) continue;
+
+  /** @returns what it left of the piece */
+  function fill(piece: Uint8Array): Uint8Array {
+    filling ??= new Uint8Array(size);
+    const taken = piece.subarray(0, size - filled);
+    filling.set(taken, filled);
+    filled += taken.length;
+    if (filled === size) {
       held = filling;
       [filling, other] = [other, filling];
       filled = 0;
     }
+    return piece.subarray(taken.length);
   }
-  yield { block: filled === 0 ? held : (filling ?? none).subarray(0, filled), last: true };
+
+  return {
+    push(piece) {
+      const ready: Uint8Array[] = [];
+      let rest = piece;
+      while (rest.length > 0) {
+        // More follows, so what is held is not the last.
+        if (held.length === size) {
+          ready.push(held);
+          held = none;
+        }
+        if (filled > 0 || rest.length < size) rest = fill(rest);
+        else {
+          held = rest.subarray(0, size);
+          rest = rest.subarray(size);
+        }
+      }
+      return ready;
+    },
+    last: () => (filled === 0 ? held : (filling ?? none).subarray(0, filled)),
+  };
 }
