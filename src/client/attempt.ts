@@ -32,7 +32,11 @@ export async function send(attempt: Attempt, settings: AttemptSettings): Promise
   const { status } = answer;
   try {
     checkHead(answer, attempt, settings);
-    if (row.answer === undefined && status === 204) return { status, value: undefined };
+    if (row.answer === undefined && status === 204) {
+      // Its end gives the connection back; unread, it would hold the process until the service closes it.
+      await answer.read(0);
+      return { status, value: undefined };
+    }
     const type = (answer.header('content-type') ?? '').replace(/\s*;.*$/s, '').toLowerCase();
     const raw = await answer.read(settings.maxAnswerBytes);
     if (isRefusal(row, status, type)) throw refusal(answer, type, raw, attempt);
