@@ -15,19 +15,22 @@ const directory = mkdtempSync(join(values.directory, 'stathera-demo-'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 process.once('SIGINT', () => process.exit(130));
 
-const { steps, before, after, changed } = await show(directory, bytes, (text) => console.error(text));
-console.log('command      seconds    MB/s  peak MiB');
+const print = (line: string) => void process.stdout.write(`${line}\n`);
+const { steps, before, after, changed } = await show(
+  directory,
+  bytes,
+  (text) => void process.stderr.write(`${text}\n`),
+);
+print('command      seconds    MB/s  peak MiB');
 for (const { command, seconds, peakBytes } of steps) {
   const rate = /^(en|de)crypt$/.test(command) ? (bytes / 1e6 / seconds).toFixed(0) : '';
   const peak = peakBytes === undefined ? '?' : (peakBytes / 2 ** 20).toFixed(0);
-  console.log(
-    `${command.padEnd(12)} ${seconds.toFixed(2).padStart(7)} ${rate.padStart(7)} ${peak.padStart(9)}`,
-  );
+  print(`${command.padEnd(12)} ${seconds.toFixed(2).padStart(7)} ${rate.padStart(7)} ${peak.padStart(9)}`);
 }
-console.log(
+print(
   `the rewrap changed ${changed.header} bytes of the header and ${changed.payload ? 'some' : 'none'} after it`,
 );
-console.log(
+print(
   `SHA-256 before ${before}\nSHA-256 after  ${after}\n${before === after ? 'identical' : 'NOT IDENTICAL'}`,
 );
 process.exitCode = before === after && !changed.payload ? 0 : 1;

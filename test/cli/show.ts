@@ -49,13 +49,10 @@ async function collectBinaries(to: string, bytes: number): Promise<string> {
     while (left > 0) {
       const before = left;
       for (const name of names) {
-        if (left === 0) break;
-        for await (const chunk of createReadStream(name, { highWaterMark: pieceBytes })) {
-          const piece = (chunk as Buffer).subarray(0, left);
+        for await (const piece of piecesOf(name, left)) {
           hash.update(piece);
           await file.writeFile(piece);
           left -= piece.length;
-          if (left === 0) break;
         }
       }
       if (left === before) throw new Error('this machine has no programs to read');
@@ -64,6 +61,12 @@ async function collectBinaries(to: string, bytes: number): Promise<string> {
     await file.close();
   }
   return hash.digest('hex');
+}
+
+/** The beginning of a file, up to so many bytes. */
+async function* piecesOf(path: string, most: number): AsyncGenerator<Buffer> {
+  if (most === 0) return;
+  yield* createReadStream(path, { end: most - 1, highWaterMark: pieceBytes }) as AsyncIterable<Buffer>;
 }
 
 function isReadable(path: string): boolean {
