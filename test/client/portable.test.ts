@@ -1,35 +1,17 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { stripTypeScriptTypes } from 'node:module';
 import type { AddressInfo } from 'node:net';
-import { dirname, join, normalize } from 'node:path';
+import { normalize } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { type Browser, chromium } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { projectRoot } from '../support/data.ts';
+import { loadedBy, stripped } from '../support/loaded.ts';
 import { startTestService, type TestService } from '../support/service.ts';
 
 const executablePath = '/usr/bin/chromium';
 // In CI a missing browser is a failure, not a reason to skip.
 const missing = !existsSync(executablePath) && process.env['CI'] !== 'true';
 if (missing) process.stdout.write('skipped: the client in a browser, for want of /usr/bin/chromium\n');
-
-/** A source as a browser gets it. */
-function stripped(path: string): string {
-  return stripTypeScriptTypes(readFileSync(join(projectRoot, path), 'utf8'));
-}
-
-/** Everything that `path` loads when it runs, itself first. */
-function loadedBy(path: string, known = new Map<string, string>()): Map<string, string> {
-  if (known.has(path)) return known;
-  const code = stripped(path);
-  known.set(path, code);
-  for (const [, to = ''] of code.matchAll(/^\s*(?:import|export)\b[^'"]*?from\s*['"]([^'"]+)['"]/gm)) {
-    if (to.startsWith('.')) loadedBy(normalize(join(dirname(path), to)), known);
-    else known.set(to, '');
-  }
-  return known;
-}
 
 /** Guarantees that the entry for browsers and workers loads no module of Node, no package, and no global of Node. */
 test('the portable entry needs no Node', () => {
