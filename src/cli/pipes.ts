@@ -1,4 +1,5 @@
 import { closeSync, createReadStream, fstatSync, openSync, statSync } from 'node:fs';
+import { discard } from '../client/discard.ts';
 import type { Progress } from '../client/node/files.ts';
 import type { ByteSource } from '../client/streams.ts';
 import { Failed } from './failed.ts';
@@ -42,9 +43,9 @@ async function* counted(
 
 /** @throws the system's error; of a reader that has gone, EPIPE */
 export async function writeToStdout(pieces: ByteSource, signal: AbortSignal): Promise<void> {
-  // One at a time: a piece may be wiped when the next is asked for.
   for await (const piece of process.stdout.isTTY ? textAlone(pieces) : pieces) {
     await orAborted(written(piece), signal);
+    discard(piece);
   }
 }
 
