@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -62,12 +62,13 @@ async function runOnce(volume: string, args: readonly string[]) {
   return { code: await ended, text: output.text };
 }
 
-/** Every file of a directory with what tells that it was written. */
+/** Every file of a directory with what tells that it was written. Links are not followed: some lead out of it. */
 function stateOf(path: string): string[] {
-  return readdirSync(path, { recursive: true, withFileTypes: true }).map((entry) => {
-    const file = join(entry.parentPath, entry.name);
-    const { size, mtimeMs, ino } = statSync(file, { throwIfNoEntry: false }) ?? {};
-    return `${file} ${size} ${mtimeMs} ${ino}`;
+  return readdirSync(path, { withFileTypes: true }).flatMap((entry) => {
+    const file = join(path, entry.name);
+    const { size, mtimeMs, ino } = lstatSync(file, { throwIfNoEntry: false }) ?? {};
+    const state = `${file} ${size} ${mtimeMs} ${ino}`;
+    return entry.isDirectory() ? [state, ...stateOf(file)] : [state];
   });
 }
 
