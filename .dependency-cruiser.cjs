@@ -29,7 +29,7 @@ function reach(area) {
 const routes = '/routes[a-z-]*\\.ts$';
 // What the client's types are made of.
 const schemas = '^src/([a-z]+/routes-schemas|http/validation)\\.ts$';
-const adapters = '^src/(hsm/pkcs11(/|\\.ts$)|store/(sqlite|postgres)\\.ts$)';
+const adapters = '^src/(hsm/pkcs11(/|\\.ts$)|store/(sqlite|postgres)[a-z-]*\\.ts$)';
 
 const directions = Object.keys(down).map((area) => ({
   name: `${area}-imports-down`,

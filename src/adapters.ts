@@ -12,5 +12,6 @@ export interface Adapters {
   /** Makes sure of the token and its root. */
   provisionToken(settings: Config['hsm']): Promise<{ readonly rootId: string; readonly created: boolean }>;
   describeToken(settings: Config['hsm']): Promise<TokenReport>;
-  openStore(settings: { file: string; readonly?: boolean }): Store;
+  /** @param options `readonly`: for tools that only look; nothing is made, and no service is kept out */
+  openStore(database: Config['database'], options?: { readonly readonly?: boolean }): Promise<Store>;
 }

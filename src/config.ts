@@ -1,6 +1,7 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { parseDatabaseUrl } from './core/database-url.ts';
 
 /**
  * Every setting: an environment variable, its default and its bounds. docs/configuration.md shows the same
@@ -43,9 +44,20 @@ export const settings = {
     .describe('Directory of everything the service keeps'),
   STATHERA_DATABASE_URL: z
     .string()
-    .regex(/^sqlite:./, { error: 'must be sqlite:PATH' })
+    .refine((value) => parseDatabaseUrl(value) !== undefined, {
+      error:
+        'must be sqlite:PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/DATABASE, with ?sslmode=verify-full or disable',
+    })
     .optional()
     .describe('Database; default `sqlite:` and `stathera.db` in the data directory'),
+  STATHERA_DATABASE_PASSWORD_FILE: file.describe('File with the password of PostgreSQL’s user'),
+  STATHERA_DATABASE_CA_FILE: file.describe(
+    'PEM certificates that PostgreSQL’s is trusted by; default those of Node',
+  ),
+  STATHERA_DATABASE_CONNECTIONS: whole('10', 2, 200).describe(
+    'Connections to PostgreSQL at most, but for one',
+  ),
+  STATHERA_DATABASE_ALLOW_CLEARTEXT: flag.describe('1 lets a PostgreSQL that is not loopback go without TLS'),
   STATHERA_PKCS11_MODULE: file.describe('PKCS#11 module; default SoftHSM where the system has it'),
   STATHERA_PKCS11_TOKEN_LABEL: z
     .string()
@@ -89,7 +101,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export interface Config {
   readonly listen: { readonly host: string; readonly port: number };
   readonly dataDir: string;
-  readonly databaseFile: string;
+  readonly database: DatabaseConfig;
   readonly hsm: {
     readonly module: string;
     readonly tokenLabel: string;
@@ -108,6 +120,27 @@ export interface Config {
   readonly maxConnections: number;
   readonly maxConcurrent: number;
   readonly shutdownMs: number;
+}
+
+export type DatabaseConfig = SqliteConfig | PostgresConfig;
+
+interface SqliteConfig {
+  readonly kind: 'sqlite';
+  readonly file: string;
+}
+
+interface PostgresConfig {
+  readonly kind: 'postgres';
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  /** Read when a connection is made. @throws ConfigError */
+  readonly password?: () => string;
+  /** Absent: in clear. @throws ConfigError */
+  readonly tls?: { readonly ca?: () => string };
+  readonly connections: number;
+  readonly passwordFile?: string;
 }
 
 /** A setting that cannot be used; its text names the variable and what it must be, never the value. */
@@ -150,7 +183,7 @@ export function readConfig(environment: Environment): Config {
   return {
     listen: parseListen(values.STATHERA_LISTEN) ?? { host: '127.0.0.1', port: 8300 },
     dataDir,
-    databaseFile: values.STATHERA_DATABASE_URL?.slice('sqlite:'.length) ?? join(dataDir, 'stathera.db'),
+    database: databaseOf(values, dataDir),
     hsm: {
       module,
       tokenLabel: values.STATHERA_PKCS11_TOKEN_LABEL,
@@ -170,6 +203,50 @@ export function readConfig(environment: Environment): Config {
     maxConcurrent: values.STATHERA_MAX_CONCURRENT,
     shutdownMs: values.STATHERA_SHUTDOWN_SECONDS * 1000,
   };
+}
+
+interface DatabaseValues {
+  readonly STATHERA_DATABASE_URL?: string | undefined;
+  readonly STATHERA_DATABASE_PASSWORD_FILE?: string | undefined;
+  readonly STATHERA_DATABASE_CA_FILE?: string | undefined;
+  readonly STATHERA_DATABASE_CONNECTIONS: number;
+  readonly STATHERA_DATABASE_ALLOW_CLEARTEXT: boolean;
+}
+
+function databaseOf(values: DatabaseValues, dataDir: string): DatabaseConfig {
+  const { STATHERA_DATABASE_PASSWORD_FILE: passwordFile, STATHERA_DATABASE_CA_FILE: caFile } = values;
+  const url = parseDatabaseUrl(values.STATHERA_DATABASE_URL ?? `sqlite:${join(dataDir, 'stathera.db')}`);
+  if (url === undefined || 'file' in url) return { kind: 'sqlite', file: url?.file ?? '' };
+  const { password, tls, local, ...place } = url;
+  if (!tls && !local && !values.STATHERA_DATABASE_ALLOW_CLEARTEXT) {
+    throw new ConfigError(
+      'STATHERA_DATABASE_URL: keys and passwords would cross the network in clear: ' +
+        'leave sslmode=disable out, or set STATHERA_DATABASE_ALLOW_CLEARTEXT=1',
+    );
+  }
+  if (password !== undefined && passwordFile !== undefined) {
+    throw new ConfigError('STATHERA_DATABASE_URL, STATHERA_DATABASE_PASSWORD_FILE: one password is enough');
+  }
+  return {
+    kind: 'postgres',
+    ...place,
+    ...(password !== undefined && { password: () => password }),
+    ...(passwordFile !== undefined && {
+      passwordFile,
+      password: () => read('STATHERA_DATABASE_PASSWORD_FILE', passwordFile).replace(/\r?\n$/, ''),
+    }),
+    ...(tls && { tls: caFile === undefined ? {} : { ca: () => read('STATHERA_DATABASE_CA_FILE', caFile) } }),
+    connections: values.STATHERA_DATABASE_CONNECTIONS,
+  };
+}
+
+/** @throws ConfigError */
+function read(setting: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    throw new ConfigError(`${setting}: the file cannot be read`);
+  }
 }
 
 const clientSettings = ['STATHERA_URL', 'STATHERA_TOKEN_FILE'];

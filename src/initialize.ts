@@ -40,7 +40,7 @@ export async function initialize(config: Config, adapters: Adapters, note: Note)
   if (token.created) done.push('token and root');
   const hsm = await adapters.openHsm(config.hsm, note);
   try {
-    const store = adapters.openStore({ file: config.databaseFile });
+    const store = await adapters.openStore(config.database);
     try {
       await migrate(store.db, store.dialect, adapters.clock.now());
       const { clock } = adapters;

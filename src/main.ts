@@ -5,18 +5,24 @@ import { runCommandLine } from './cli/program.ts';
 
 /** The one place that names the adapters. They are loaded by the commands that need them: most do not. */
 async function loadAdapters(): Promise<Adapters> {
-  const [clock, hsm, token, store] = await Promise.all([
+  const [clock, hsm, token] = await Promise.all([
     import('./core/clock.ts'),
     import('./hsm/pkcs11/adapter.ts'),
     import('./hsm/pkcs11/token.ts'),
-    import('./store/sqlite.ts'),
   ]);
   return {
     clock: clock.systemClock,
     openHsm: (settings, note) => hsm.openPkcs11Hsm(settings, { log: note }),
     provisionToken: token.provisionToken,
     describeToken: token.describeToken,
-    openStore: store.openSqliteStore,
+    async openStore(database, { readonly = false } = {}) {
+      if (database.kind === 'sqlite') {
+        const { openSqliteStore } = await import('./store/sqlite.ts');
+        return openSqliteStore({ file: database.file, readonly });
+      }
+      const { openPostgresStore } = await import('./store/postgres.ts');
+      return await openPostgresStore({ ...database, readonly }, { exclusive: !readonly });
+    },
   };
 }
 

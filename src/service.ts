@@ -59,7 +59,7 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
   try {
     const hsm = await adapters.openHsm(config.hsm, note);
     closers.push(() => hsm.close());
-    const store = adapters.openStore({ file: config.databaseFile });
+    const store = await adapters.openStore(config.database);
     closers.push(() => store.close());
     await migrate(store.db, store.dialect, adapters.clock.now());
     const parts = await composeParts({ config, adapters, log, note, hsm, store });

@@ -24,7 +24,7 @@ const progressMilliseconds = 5_000;
 
 const config = readConfig(process.env);
 const hsm = await openPkcs11Hsm(config.hsm);
-const store = openSqliteStore({ file: config.databaseFile });
+const store = openSqliteStore({ file: join(config.dataDir, 'stathera.db') });
 const systemKeys = await openSystemKeys({ hsm, store });
 const makeVersion = createVersionMaker({ hsm, systemKeys, clock: systemClock });
 const messages = createMessages(hsm);

@@ -16,20 +16,27 @@ export interface BenchService {
   stop(): Promise<void>;
 }
 
+type Environment = Readonly<Record<string, string>>;
+
 /** A data directory with a token, a database and a bootstrap token. */
-export async function initialize(bench: Bench): Promise<string> {
+export async function initialize(bench: Bench, env: Environment = {}): Promise<string> {
   const directory = bench.directory();
-  await runMain(['init'], { STATHERA_DATA_DIR: directory });
+  await runMain(['init'], { STATHERA_DATA_DIR: directory, ...env });
   return directory;
 }
 
-export async function startService(bench: Bench, directory: string): Promise<BenchService> {
+export async function startService(
+  bench: Bench,
+  directory: string,
+  env: Environment = {},
+): Promise<BenchService> {
   const started = performance.now();
   const child = spawn(process.execPath, [mainFile, 'serve'], {
     env: childEnvironment({
       STATHERA_DATA_DIR: directory,
       STATHERA_LISTEN: '127.0.0.1:0',
       STATHERA_LOG_LEVEL: 'warn',
+      ...env,
     }),
     stdio: ['ignore', 'pipe', 'inherit'],
   });

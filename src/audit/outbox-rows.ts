@@ -3,7 +3,7 @@ import { equalBytes, lengthPrefixed } from '../core/bytes.ts';
 import type { Prf } from '../crypto/kdf.ts';
 import { labels } from '../crypto/labels.ts';
 import type { Schema } from '../store/schema.ts';
-import type { Store, StoreTransaction } from '../store/store.ts';
+import { isUniqueViolation, type Store, type StoreTransaction } from '../store/store.ts';
 import type { AuditEntry } from './entry.ts';
 import { encodeEntry, toHex } from './format.ts';
 
@@ -55,9 +55,24 @@ export async function insertOutbox(tx: StoreTransaction, row: OutboxRow): Promis
     .execute();
 }
 
-export async function outboxHas(store: Store, id: string): Promise<boolean> {
-  const row = await store.db.selectFrom('audit_outbox').select('id').where('id', '=', id).executeTakeFirst();
-  return row !== undefined;
+/** Whether a row is there for good, whatever became of the connection its transaction committed on. */
+export async function outboxHas(store: Store, row: OutboxRow): Promise<boolean> {
+  const find = () =>
+    store.db.selectFrom('audit_outbox').select('id').where('id', '=', row.id).executeTakeFirst();
+  if (await find()) return true;
+  if (store.dialect.name === 'sqlite') return false;
+  // PostgreSQL may still be at that commit. The same row waits for it: it is refused if the first one made it.
+  const undone = new Error('only asked');
+  try {
+    await store.transaction(async (tx) => {
+      await insertOutbox(tx, row);
+      throw undone;
+    });
+  } catch (error) {
+    if (isUniqueViolation(error)) return true;
+    if (error !== undone) throw error;
+  }
+  return false;
 }
 
 /** @returns up to `limit` rows after the id `after`, by id; one without the form of ours has no `row` */

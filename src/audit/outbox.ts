@@ -72,25 +72,27 @@ export function createOutbox(options: OutboxOptions): Outbox {
   }
 
   async function commit<T>(row: OutboxRow, apply: (tx: StoreTransaction) => Promise<T>): Promise<T> {
-    const done: { result: T }[] = [];
+    // The transaction may be run again: its last run counts.
+    let done: { result: T } | undefined;
     try {
       await store.transaction(async (tx) => {
+        done = undefined;
         const result = await apply(tx);
         await insertOutbox(tx, row);
-        done.push({ result });
+        done = { result };
       });
     } catch (error) {
       // Only a transaction that came as far as its commit may be there all the same.
-      if (done.length === 0 || !(await wasCommitted(row.id, error))) throw error;
+      if (!done || !(await wasCommitted(row, error))) throw error;
     }
-    return (done[0] as { result: T }).result;
+    return (done as { result: T }).result;
   }
 
-  async function wasCommitted(id: string, cause: unknown): Promise<boolean> {
+  async function wasCommitted(row: OutboxRow, cause: unknown): Promise<boolean> {
     for (const wait of readMilliseconds) {
       if (wait > 0) await sleep(wait);
       try {
-        return await outboxHas(store, id);
+        return await outboxHas(store, row);
       } catch {
         // Asked again below, and by the sweep in the end.
       }

@@ -11,8 +11,7 @@ export type SegmentRow = Selectable<Schema['audit_segments']>;
 export async function segmentRows(db: Kysely<Schema>, writer?: string): Promise<SegmentRow[]> {
   let query = db.selectFrom('audit_segments').selectAll().where('namespace_id', '=', serviceNamespaceId);
   if (writer !== undefined) query = query.where('writer', '=', writer);
-  const rows = await query.orderBy('writer').orderBy('number').execute();
-  return rows.map(withNumbers);
+  return await query.orderBy('writer').orderBy('number').execute();
 }
 
 /** The writer's newest segment with at most this number. */
@@ -21,7 +20,7 @@ export async function segmentRowUpTo(
   writer: string,
   number: number,
 ): Promise<SegmentRow | undefined> {
-  const row = await db
+  return await db
     .selectFrom('audit_segments')
     .selectAll()
     .where('namespace_id', '=', serviceNamespaceId)
@@ -30,20 +29,6 @@ export async function segmentRowUpTo(
     .orderBy('number', 'desc')
     .limit(1)
     .executeTakeFirst();
-  return row && withNumbers(row);
-}
-
-/** Some drivers give 64-bit columns as text. */
-function withNumbers(row: SegmentRow): SegmentRow {
-  const optional = (value: number | null) => (value === null ? null : Number(value));
-  return {
-    ...row,
-    number: Number(row.number),
-    first_sequence: Number(row.first_sequence),
-    last_sequence: optional(row.last_sequence),
-    created_at: Number(row.created_at),
-    loss_accepted_at: optional(row.loss_accepted_at),
-  };
 }
 
 export async function insertSegment(

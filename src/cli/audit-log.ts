@@ -25,7 +25,7 @@ export async function verifyLog(
 ): Promise<void> {
   const config = readConfig(environment);
   const adapters = await load();
-  const store = openExisting(adapters, { file: config.databaseFile, readonly: true });
+  const store = await openExisting(adapters, config, true);
   try {
     const verify = (mac?: (data: Uint8Array) => Promise<Uint8Array>) =>
       verifyAudit({ directory: auditDirectory(config), store, expect, ...(mac && { mac }) });
@@ -44,7 +44,7 @@ export async function acceptLogLoss(
 ): Promise<void> {
   const config = readConfig(environment);
   const adapters = await load();
-  const store = openExisting(adapters, { file: config.databaseFile, readonly: yes !== true });
+  const store = await openExisting(adapters, config, yes !== true);
   try {
     if (yes) {
       const accepted = await acceptLoss(store, auditDirectory(config), adapters.clock);
@@ -61,12 +61,18 @@ export async function acceptLogLoss(
   }
 }
 
-function openExisting({ openStore }: Adapters, settings: { file: string; readonly: boolean }): Store {
-  if (existsSync(settings.file)) return openStore(settings);
-  throw new ServiceError(
-    'store/unavailable',
-    `there is no database at ${settings.file}: set STATHERA_DATA_DIR to the service's data directory`,
-  );
+async function openExisting(
+  { openStore }: Adapters,
+  { database }: Config,
+  readonly: boolean,
+): Promise<Store> {
+  if (database.kind === 'sqlite' && !existsSync(database.file)) {
+    throw new ServiceError(
+      'store/unavailable',
+      `there is no database at ${database.file}: set STATHERA_DATA_DIR to the service's data directory`,
+    );
+  }
+  return await openStore(database, { readonly });
 }
 
 function auditDirectory(config: Config): string {

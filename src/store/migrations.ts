@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { RawBuilder } from 'kysely';
 import { type ColumnDataType, type Kysely, sql } from 'kysely';
 import { ServiceError } from '../core/errors.ts';
@@ -8,9 +9,20 @@ import type { Schema } from './schema.ts';
 export interface Dialect {
   readonly name: 'sqlite' | 'postgres';
   readonly binary: ColumnDataType | RawBuilder<unknown>;
+  /** Compared byte by byte, whatever the database's locale is and its libraries become. */
+  readonly text: ColumnDataType | RawBuilder<unknown>;
 }
 
-export const sqliteDialect: Dialect = { name: 'sqlite', binary: 'blob' };
+export const sqliteDialect: Dialect = { name: 'sqlite', binary: 'blob', text: 'text' };
+export const postgresDialect: Dialect = { name: 'postgres', binary: 'bytea', text: sql`text collate "C"` };
+
+/** Numbers of PostgreSQL's advisory locks, within a database. */
+export const advisory = {
+  /** Held by the service that has the database. */
+  service: '1400132722, 1',
+  /** Held while migrating. */
+  migration: '1400132722, 2',
+} as const;
 
 export interface Migration {
   readonly number: number;
@@ -26,21 +38,22 @@ const first: Migration = {
   number: 1,
   name: 'spine',
   oldestCode: 1,
-  async up(db, { binary }) {
+  async up(db, dialect) {
+    const { binary, text } = dialect;
     await db.schema
       .createTable('roots')
-      .addColumn('id', 'text', (c) => c.primaryKey().notNull())
-      .addColumn('namespace_id', 'text', (c) => c.notNull())
-      .addColumn('token_label', 'text', (c) => c.notNull())
+      .addColumn('id', text, (c) => c.primaryKey().notNull())
+      .addColumn('namespace_id', text, (c) => c.notNull())
+      .addColumn('token_label', text, (c) => c.notNull())
       .addColumn('created_at', time, (c) => c.notNull())
       .execute();
     await db.schema
       .createTable('system_keys')
-      .addColumn('id', 'text', (c) => c.primaryKey().notNull())
-      .addColumn('namespace_id', 'text', (c) => c.notNull())
-      .addColumn('purpose', 'text', (c) => c.notNull())
+      .addColumn('id', text, (c) => c.primaryKey().notNull())
+      .addColumn('namespace_id', text, (c) => c.notNull())
+      .addColumn('purpose', text, (c) => c.notNull())
       .addColumn('generation', 'integer', (c) => c.notNull())
-      .addColumn('state', 'text', (c) => c.notNull())
+      .addColumn('state', text, (c) => c.notNull())
       .addColumn('created_at', time, (c) => c.notNull())
       .addColumn('revision', 'integer', (c) => c.notNull())
       .addColumn('mac', binary, (c) => c.notNull())
@@ -48,43 +61,43 @@ const first: Migration = {
       .execute();
     await db.schema
       .createTable('system_key_wrappings')
-      .addColumn('system_key_id', 'text', (c) => c.notNull().references('system_keys.id'))
-      .addColumn('root_id', 'text', (c) => c.notNull().references('roots.id'))
-      .addColumn('namespace_id', 'text', (c) => c.notNull())
+      .addColumn('system_key_id', text, (c) => c.notNull().references('system_keys.id'))
+      .addColumn('root_id', text, (c) => c.notNull().references('roots.id'))
+      .addColumn('namespace_id', text, (c) => c.notNull())
       .addColumn('blob', binary, (c) => c.notNull())
       .addColumn('mac', binary, (c) => c.notNull())
       .addPrimaryKeyConstraint('system_key_wrappings_key', ['system_key_id', 'root_id'])
       .execute();
     await db.schema
       .createTable('namespaces')
-      .addColumn('id', 'text', (c) => c.primaryKey().notNull())
-      .addColumn('namespace_id', 'text', (c) => c.notNull())
-      .addColumn('name', 'text', (c) => c.notNull().unique())
-      .addColumn('region', 'text', (c) => c.notNull())
+      .addColumn('id', text, (c) => c.primaryKey().notNull())
+      .addColumn('namespace_id', text, (c) => c.notNull())
+      .addColumn('name', text, (c) => c.notNull().unique())
+      .addColumn('region', text, (c) => c.notNull())
       .addColumn('created_at', time, (c) => c.notNull())
       .addColumn('revision', 'integer', (c) => c.notNull())
       .addColumn('mac', binary, (c) => c.notNull())
       .execute();
-    await createKeyTables(db, binary);
-    await createAccessTables(db, binary);
-    await createAuditTables(db, binary);
+    await createKeyTables(db, dialect);
+    await createAccessTables(db, dialect);
+    await createAuditTables(db, dialect);
   },
 };
 
-async function createKeyTables(db: Kysely<Schema>, binary: Dialect['binary']): Promise<void> {
+async function createKeyTables(db: Kysely<Schema>, { binary, text }: Dialect): Promise<void> {
   await db.schema
     .createTable('keys')
-    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
-    .addColumn('namespace_id', 'text', (c) => c.notNull().references('namespaces.id'))
-    .addColumn('name', 'text', (c) => c.notNull())
-    .addColumn('algorithm', 'text', (c) => c.notNull())
-    .addColumn('purpose', 'text', (c) => c.notNull())
-    .addColumn('protection', 'text', (c) => c.notNull())
+    .addColumn('id', text, (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', text, (c) => c.notNull().references('namespaces.id'))
+    .addColumn('name', text, (c) => c.notNull())
+    .addColumn('algorithm', text, (c) => c.notNull())
+    .addColumn('purpose', text, (c) => c.notNull())
+    .addColumn('protection', text, (c) => c.notNull())
     .addColumn('exportable', 'integer', (c) => c.notNull())
-    .addColumn('state', 'text', (c) => c.notNull())
-    .addColumn('description', 'text', (c) => c.notNull())
-    .addColumn('tags', 'text', (c) => c.notNull())
-    .addColumn('current_version_id', 'text', (c) => c.notNull())
+    .addColumn('state', text, (c) => c.notNull())
+    .addColumn('description', text, (c) => c.notNull())
+    .addColumn('tags', text, (c) => c.notNull())
+    .addColumn('current_version_id', text, (c) => c.notNull())
     .addColumn('current_ordinal', 'integer', (c) => c.notNull())
     .addColumn('created_at', time, (c) => c.notNull())
     .addColumn('updated_at', time, (c) => c.notNull())
@@ -94,16 +107,16 @@ async function createKeyTables(db: Kysely<Schema>, binary: Dialect['binary']): P
     .execute();
   await db.schema
     .createTable('key_versions')
-    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
-    .addColumn('namespace_id', 'text', (c) => c.notNull())
-    .addColumn('key_id', 'text', (c) => c.notNull().references('keys.id'))
+    .addColumn('id', text, (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', text, (c) => c.notNull())
+    .addColumn('key_id', text, (c) => c.notNull().references('keys.id'))
     .addColumn('ordinal', 'integer', (c) => c.notNull())
-    .addColumn('algorithm', 'text', (c) => c.notNull())
-    .addColumn('usage', 'text', (c) => c.notNull())
-    .addColumn('protection', 'text', (c) => c.notNull())
+    .addColumn('algorithm', text, (c) => c.notNull())
+    .addColumn('usage', text, (c) => c.notNull())
+    .addColumn('protection', text, (c) => c.notNull())
     .addColumn('exportable', 'integer', (c) => c.notNull())
-    .addColumn('state', 'text', (c) => c.notNull())
-    .addColumn('kek_id', 'text', (c) => c.notNull().references('system_keys.id'))
+    .addColumn('state', text, (c) => c.notNull())
+    .addColumn('kek_id', text, (c) => c.notNull().references('system_keys.id'))
     .addColumn('public_key', binary)
     .addColumn('blob', binary, (c) => c.notNull())
     .addColumn('created_at', time, (c) => c.notNull())
@@ -113,8 +126,8 @@ async function createKeyTables(db: Kysely<Schema>, binary: Dialect['binary']): P
     .execute();
   await db.schema
     .createTable('key_usage')
-    .addColumn('version_id', 'text', (c) => c.primaryKey().notNull().references('key_versions.id'))
-    .addColumn('namespace_id', 'text', (c) => c.notNull())
+    .addColumn('version_id', text, (c) => c.primaryKey().notNull().references('key_versions.id'))
+    .addColumn('namespace_id', text, (c) => c.notNull())
     .addColumn('reserved', time, (c) => c.notNull())
     .addColumn('revision', 'integer', (c) => c.notNull())
     .addColumn('mac', binary, (c) => c.notNull())
@@ -122,15 +135,15 @@ async function createKeyTables(db: Kysely<Schema>, binary: Dialect['binary']): P
     .execute();
 }
 
-async function createAccessTables(db: Kysely<Schema>, binary: Dialect['binary']): Promise<void> {
+async function createAccessTables(db: Kysely<Schema>, { binary, text }: Dialect): Promise<void> {
   await db.schema
     .createTable('tokens')
-    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
-    .addColumn('namespace_id', 'text', (c) => c.notNull().references('namespaces.id'))
-    .addColumn('name', 'text', (c) => c.notNull())
+    .addColumn('id', text, (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', text, (c) => c.notNull().references('namespaces.id'))
+    .addColumn('name', text, (c) => c.notNull())
     .addColumn('secret_hash', binary, (c) => c.notNull())
-    .addColumn('scopes', 'text', (c) => c.notNull())
-    .addColumn('key_patterns', 'text')
+    .addColumn('scopes', text, (c) => c.notNull())
+    .addColumn('key_patterns', text)
     .addColumn('created_at', time, (c) => c.notNull())
     .addColumn('expires_at', time)
     .addColumn('revoked_at', time)
@@ -140,26 +153,26 @@ async function createAccessTables(db: Kysely<Schema>, binary: Dialect['binary'])
   await db.schema.createIndex('tokens_namespace').on('tokens').columns(['namespace_id', 'id']).execute();
   await db.schema
     .createTable('idempotency')
-    .addColumn('namespace_id', 'text', (c) => c.notNull())
-    .addColumn('principal_id', 'text', (c) => c.notNull())
-    .addColumn('idempotency_key', 'text', (c) => c.notNull())
-    .addColumn('operation', 'text', (c) => c.notNull())
+    .addColumn('namespace_id', text, (c) => c.notNull())
+    .addColumn('principal_id', text, (c) => c.notNull())
+    .addColumn('idempotency_key', text, (c) => c.notNull())
+    .addColumn('operation', text, (c) => c.notNull())
     .addColumn('fingerprint', binary, (c) => c.notNull())
-    .addColumn('answer', 'text')
+    .addColumn('answer', text)
     .addColumn('expires_at', time, (c) => c.notNull())
     .addPrimaryKeyConstraint('idempotency_key', ['namespace_id', 'principal_id', 'idempotency_key'])
     .execute();
   await db.schema.createIndex('idempotency_expiry').on('idempotency').column('expires_at').execute();
 }
 
-async function createAuditTables(db: Kysely<Schema>, binary: Dialect['binary']): Promise<void> {
+async function createAuditTables(db: Kysely<Schema>, { binary, text }: Dialect): Promise<void> {
   await db.schema
     .createTable('audit_segments')
-    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
-    .addColumn('namespace_id', 'text', (c) => c.notNull())
-    .addColumn('writer', 'text', (c) => c.notNull())
+    .addColumn('id', text, (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', text, (c) => c.notNull())
+    .addColumn('writer', text, (c) => c.notNull())
     .addColumn('number', 'integer', (c) => c.notNull())
-    .addColumn('file', 'text', (c) => c.notNull())
+    .addColumn('file', text, (c) => c.notNull())
     .addColumn('first_sequence', time, (c) => c.notNull())
     .addColumn('first_head', binary, (c) => c.notNull())
     .addColumn('last_sequence', time)
@@ -170,9 +183,9 @@ async function createAuditTables(db: Kysely<Schema>, binary: Dialect['binary']):
     .execute();
   await db.schema
     .createTable('audit_outbox')
-    .addColumn('id', 'text', (c) => c.primaryKey().notNull())
-    .addColumn('namespace_id', 'text', (c) => c.notNull())
-    .addColumn('entry', 'text', (c) => c.notNull())
+    .addColumn('id', text, (c) => c.primaryKey().notNull())
+    .addColumn('namespace_id', text, (c) => c.notNull())
+    .addColumn('entry', text, (c) => c.notNull())
     .addColumn('created_at', time, (c) => c.notNull())
     .execute();
 }
@@ -182,8 +195,8 @@ const dataKeyReuse: Migration = {
   number: 2,
   name: 'data-key-reuse',
   oldestCode: 1,
-  async up(db) {
-    await db.schema.alterTable('keys').addColumn('data_key_reuse', 'text').execute();
+  async up(db, { text }) {
+    await db.schema.alterTable('keys').addColumn('data_key_reuse', text).execute();
   },
 };
 
@@ -191,7 +204,8 @@ const dataKeyReuse: Migration = {
 export const migrations: readonly Migration[] = [first, dataKeyReuse];
 
 /**
- * Brings the database to the newest schema this code knows. Each migration commits with its row.
+ * Brings the database to the newest schema this code knows. Each migration commits with its row; of several
+ * processes that start at once, one migrates and the others wait.
  * @param known the migrations of this code (tests pass others)
  * @throws store/unavailable when newer code has made the database unusable for this code
  */
@@ -200,6 +214,43 @@ export async function migrate(
   dialect: Dialect,
   now: number,
   known: readonly Migration[] = migrations,
+): Promise<void> {
+  if (dialect.name === 'sqlite') return await migrateAlone(db, dialect, now, known);
+  await db.connection().execute(async (connection) => {
+    await lockMigrations(connection);
+    try {
+      await migrateAlone(connection, dialect, now, known);
+    } finally {
+      await sql`select pg_advisory_unlock(${sql.raw(advisory.migration)})`.execute(connection);
+    }
+  });
+}
+
+const migrationsWaitMilliseconds = 60_000;
+
+/** Asked again and again: a statement may not wait as long as another's migration may take. */
+async function lockMigrations(db: Kysely<Schema>): Promise<void> {
+  const deadline = performance.now() + migrationsWaitMilliseconds;
+  for (;;) {
+    const { rows } = await sql<{
+      locked: boolean;
+    }>`select pg_try_advisory_lock(${sql.raw(advisory.migration)}) as locked`.execute(db);
+    if (rows[0]?.locked) return;
+    if (performance.now() > deadline) {
+      throw new ServiceError(
+        'store/unavailable',
+        'Another process has been migrating the database for a minute.',
+      );
+    }
+    await delay(50);
+  }
+}
+
+async function migrateAlone(
+  db: Kysely<Schema>,
+  dialect: Dialect,
+  now: number,
+  known: readonly Migration[],
 ): Promise<void> {
   await db.schema
     .createTable('schema_migrations')

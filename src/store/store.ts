@@ -4,14 +4,17 @@ import type { Schema } from './schema.ts';
 
 export type StoreTransaction = Transaction<Schema>;
 
-/** The database: durable on return. Adapters: ./sqlite.ts. */
+/** The database: durable on return. Adapters: ./sqlite.ts, ./postgres.ts. */
 export interface Store {
   readonly dialect: Dialect;
   readonly db: Kysely<Schema>;
   /**
    * Runs `work` in one transaction: everything it did is durable when this resolves, nothing of it is there
    * when it rejects, except after `store/unavailable` from the commit itself, whose outcome is unknown.
-   * Other queries may wait meanwhile: do HSM and network work before.
+   * All of it sees the database as it was at its first query. Of two that change the same row the second is run
+   * again, so `work` must have no effect but through `tx`; what it only reads may change meanwhile: let what it
+   * decides rest on a row that it changes or on a unique key. Other queries may wait: do HSM and network work
+   * before.
    */
   transaction<T>(work: (tx: StoreTransaction) => Promise<T>): Promise<T>;
   /** A query compiled once, for hot reads: give its parameters at each call. */

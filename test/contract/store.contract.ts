@@ -8,7 +8,7 @@ import { isUniqueViolation, type Store } from '../../src/store/store.ts';
 /** One database of its own to hold against the contract. */
 export interface StoreUnderTest {
   /** A connection to the same database: what another process would have. Closed by the test. */
-  connect(): Store;
+  connect(): Promise<Store>;
   /** Drops the database. */
   remove(): Promise<void>;
 }
@@ -48,9 +48,9 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     let other: Store;
     beforeAll(async () => {
       under = await open();
-      store = under.connect();
+      store = await under.connect();
       await migrate(store.db, store.dialect, 1);
-      other = under.connect();
+      other = await under.connect();
     });
     afterAll(async () => {
       await store.close();
@@ -283,7 +283,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
   /** An empty database for one test. */
   async function withEmpty(work: (store: Store, under: StoreUnderTest) => Promise<void>): Promise<void> {
     const under = await open();
-    const store = under.connect();
+    const store = await under.connect();
     try {
       await work(store, under);
     } finally {
@@ -372,7 +372,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
   test('older code accepts an additive migration', async () => {
     await withEmpty(async (store, under) => {
       await run(store, [...migrations, extra(newest + 1, 1)]);
-      const older = under.connect();
+      const older = await under.connect();
       try {
         await run(older);
         const row = rootRow();

@@ -1,13 +1,34 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll, beforeAll, describe } from 'vitest';
+import { openPostgresStore } from '../../src/store/postgres.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
+import { postgresSettings, startPostgres, type TestPostgres, whyNoPostgres } from '../support/postgres.ts';
 import { storeContract } from './store.contract.ts';
 
 storeContract('SQLite', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'stathera-store-'));
   return {
-    connect: () => openSqliteStore({ file: join(directory, 'stathera.db') }),
+    connect: async () => openSqliteStore({ file: join(directory, 'stathera.db') }),
     remove: () => rm(directory, { recursive: true, force: true }),
   };
+});
+
+const why = whyNoPostgres();
+describe.skipIf(why !== undefined)(`over PostgreSQL${why === undefined ? '' : ` (${why})`}`, () => {
+  let server: TestPostgres;
+  beforeAll(async () => {
+    server = await startPostgres();
+  });
+  afterAll(() => server.remove());
+
+  storeContract('PostgreSQL', async () => {
+    const settings = postgresSettings(await server.createDatabase());
+    return {
+      connect: () => openPostgresStore(settings, { exclusive: false }),
+      // The server is removed with all it has.
+      remove: async () => undefined,
+    };
+  });
 });

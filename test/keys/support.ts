@@ -24,7 +24,7 @@ export async function inside<T>(dataDir: string, work: (parts: Inside) => Promis
   const config = readConfig({ STATHERA_DATA_DIR: dataDir, STATHERA_PKCS11_MODULE });
   const hsm = await openPkcs11Hsm(config.hsm, { log: () => undefined });
   try {
-    const store = openSqliteStore({ file: config.databaseFile });
+    const store = openSqliteStore({ file: join(dataDir, 'stathera.db') });
     try {
       const systemKeys = await openSystemKeys({ hsm, store });
       const { rows } = systemKeys;

@@ -1,4 +1,7 @@
-import { expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
 import { ConfigError, readConfig } from '../../src/config.ts';
 import { runMain } from '../support/data.ts';
 
@@ -22,7 +25,20 @@ test.for([
   ['STATHERA_LISTEN', `${marker}:65536`],
   ['STATHERA_LISTEN', `::1:${marker}`],
   ['STATHERA_LISTEN', `http://${marker}:80`],
-  ['STATHERA_DATABASE_URL', `postgres://user:${marker}@host/db`],
+  ['STATHERA_DATABASE_URL', marker],
+  ['STATHERA_DATABASE_URL', `mysql://user:${marker}@host/db`],
+  ['STATHERA_DATABASE_URL', `postgres://:${marker}@host/db`],
+  ['STATHERA_DATABASE_URL', `postgres://user:${marker}@host/`],
+  ['STATHERA_DATABASE_URL', `postgres://user:${marker}@host/db/more`],
+  ['STATHERA_DATABASE_URL', `postgres://user:${marker}@host/db?sslmode=require`],
+  ['STATHERA_DATABASE_URL', `postgres://user:${marker}@host/db?password=${marker}`],
+  ['STATHERA_DATABASE_URL', `postgres://user:${marker}@host:port/db`],
+  ['STATHERA_DATABASE_URL', `postgres://user:%zz${marker}@host/db`],
+  ['STATHERA_DATABASE_URL', `postgres://user:${marker}@host/db?sslmode=disable`],
+  ['STATHERA_DATABASE_URL', `postgres://user:${marker}@127.0.0.1.example/db?sslmode=disable`],
+  ['STATHERA_DATABASE_CONNECTIONS', '1'],
+  ['STATHERA_DATABASE_CONNECTIONS', '201'],
+  ['STATHERA_DATABASE_ALLOW_CLEARTEXT', 'yes'],
   ['STATHERA_PKCS11_TOKEN_LABEL', marker.repeat(3)],
   ['STATHERA_PKCS11_WRAP_MECHANISM', marker],
   ['STATHERA_HSM_HANDLES', marker],
@@ -71,6 +87,47 @@ test.for([
   ['localhost:65535', { host: 'localhost', port: 65_535 }],
 ] as const)('listens on %s', ([text, expected]) => {
   expect(readConfig({ ...module, STATHERA_LISTEN: text }).listen).toEqual(expected);
+});
+
+/** Guarantees what a database's URL means: TLS that checks the certificate for every host but this machine, and no password in what is printed. */
+test.for([
+  ['sqlite:/x/y.db', { kind: 'sqlite', file: '/x/y.db' }],
+  [
+    'postgres://u:p%40ss@db.example/d',
+    { kind: 'postgres', host: 'db.example', port: 5432, user: 'u', database: 'd', tls: {} },
+  ],
+  ['postgresql://u@[2001:db8::1]:6000/d', { host: '2001:db8::1', port: 6000, tls: {} }],
+  ['postgres://u@127.0.0.1/d', { host: '127.0.0.1', connections: 10 }],
+  ['postgres://u@[::1]/d?sslmode=verify-full', { host: '::1', tls: {} }],
+  ['postgres://u@%2Frun%2Fpostgresql/d', { host: '/run/postgresql' }],
+] as const)('a database at %s', ([text, expected]) => {
+  const { database } = readConfig({ ...module, STATHERA_DATABASE_URL: text });
+  expect(database).toMatchObject(expected);
+  expect('tls' in database).toBe('tls' in expected);
+  expect(JSON.stringify(database)).not.toMatch(/p@ss|p%40ss/);
+  if (text.includes('p%40ss')) expect(database).toHaveProperty('password', expect.any(Function));
+});
+
+/** Guarantees that a database is reached in clear over a network only where it is said that it may be. */
+test('a database in clear', () => {
+  const clear = { ...module, STATHERA_DATABASE_URL: 'postgres://u@10.0.0.1/d?sslmode=disable' };
+  expect(refusal(clear)).toContain('STATHERA_DATABASE_ALLOW_CLEARTEXT=1');
+  const { database } = readConfig({ ...clear, STATHERA_DATABASE_ALLOW_CLEARTEXT: '1' });
+  expect(database).not.toHaveProperty('tls');
+});
+
+/** Guarantees that there is one password, from a file that is read when it is needed. */
+test('a database’s password from a file', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'stathera-config-'));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const file = join(directory, 'password');
+  const env = { ...module, STATHERA_DATABASE_PASSWORD_FILE: file };
+  expect(refusal({ ...env, STATHERA_DATABASE_URL: 'postgres://u:p@localhost/d' })).toContain('one password');
+  const { database } = readConfig({ ...env, STATHERA_DATABASE_URL: 'postgres://u@localhost/d' });
+  const password = (database as { password?: () => string }).password;
+  expect(password).toThrow('STATHERA_DATABASE_PASSWORD_FILE: the file cannot be read');
+  writeFileSync(file, `${marker}\n`);
+  expect(password?.()).toBe(marker);
 });
 
 /** Guarantees that every command stops at a wrong setting, before it does anything. */

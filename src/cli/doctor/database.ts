@@ -16,13 +16,17 @@ export async function checkDatabase(
   config: Config,
   adapters: Pick<Adapters, 'openStore'>,
 ): Promise<Finding[]> {
-  const { databaseFile } = config;
+  const { database } = config;
+  const name =
+    database.kind === 'sqlite' ? database.file : `PostgreSQL, ${database.database} at ${database.host}`;
   try {
-    if (!existsSync(databaseFile)) throw new ServiceError('store/unavailable', 'is not there');
-    const store = adapters.openStore({ file: databaseFile, readonly: true });
+    if (database.kind === 'sqlite' && !existsSync(database.file)) {
+      throw new ServiceError('store/unavailable', 'is not there');
+    }
+    const store = await adapters.openStore(database, { readonly: true });
     try {
       return [
-        ok('database', `${databaseFile}, migration ${await schemaNumber(store.db)}`),
+        ok('database', `${name}, migration ${await schemaNumber(store.db)}`),
         await checkBootstrapToken(config, store),
         await checkBackups(config, store),
       ];
@@ -31,8 +35,10 @@ export async function checkDatabase(
     }
   } catch (error) {
     const next =
-      'check STATHERA_DATA_DIR, its file system and who may read it; if it is lost, restore a backup';
-    return [failed('database', `${databaseFile} ${detailOf(error)}`, next)];
+      database.kind === 'sqlite'
+        ? 'check STATHERA_DATA_DIR, its file system and who may read it; if it is lost, restore a backup'
+        : 'check STATHERA_DATABASE_URL and the server; a new database is filled by `stathera init`';
+    return [failed('database', `${name}: ${detailOf(error)}`, next)];
   }
 }
 

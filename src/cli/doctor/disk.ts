@@ -16,7 +16,13 @@ const slowMs = 50;
 /** Each disk that the data directory, the log and the database are on. */
 export async function checkDisks(config: Config): Promise<Finding[]> {
   const disks = new Map<number, string>();
-  for (const path of [config.dataDir, join(config.dataDir, 'audit'), dirname(config.databaseFile)]) {
+  const { dataDir, database } = config;
+  const places = [
+    dataDir,
+    join(dataDir, 'audit'),
+    ...(database.kind === 'sqlite' ? [dirname(database.file)] : []),
+  ];
+  for (const path of places) {
     const device = statSync(path, { throwIfNoEntry: false })?.dev;
     if (device !== undefined && !disks.has(device)) disks.set(device, path);
   }

@@ -25,9 +25,11 @@ export function checkFiles(config: Config): Finding[] {
 }
 
 /** The token's folder, database, log and keys are the owner's of the data directory, and nobody else's. */
-function checkPermissions({ dataDir, databaseFile, hsm, tls }: Config): Finding {
+function checkPermissions({ dataDir, database, hsm, tls }: Config): Finding {
   const check = 'permissions';
-  const apart = [databaseFile, hsm.pinFile, ...(tls ? [tls.keyFile] : [])];
+  const ofDatabase = database.kind === 'sqlite' ? database.file : database.passwordFile;
+  const secrets = [ofDatabase, hsm.pinFile, tls?.keyFile];
+  const apart = secrets.filter((path) => path !== undefined);
   let all: string[];
   try {
     all = [...new Set([dataDir, ...filesBelow(dataDir), ...apart.filter(isThere)])];

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Adapters } from '../../adapters.ts';
 import type { Config } from '../../config.ts';
+import type { Store } from '../../store/store.ts';
 import { keepMemory } from '../memory.ts';
 import { connectionsWithin } from '../open-files.ts';
 import { type Finding, failed, ok, unchecked, warning } from './finding.ts';
@@ -66,7 +67,7 @@ export async function checkClock(
 
 /** The latest time in the database and of the log's files. */
 async function newestTime(
-  { dataDir, databaseFile }: Config,
+  { dataDir, database }: Config,
   adapters: Pick<Adapters, 'openStore'>,
 ): Promise<number | undefined> {
   const times: number[] = [];
@@ -76,9 +77,12 @@ async function newestTime(
   } catch {
     // no log yet, or another user's: the check of permissions tells
   }
-  if (!existsSync(databaseFile)) return times.length > 0 ? Math.max(...times) : undefined;
-  const store = adapters.openStore({ file: databaseFile, readonly: true });
+  if (database.kind === 'sqlite' && !existsSync(database.file)) {
+    return times.length > 0 ? Math.max(...times) : undefined;
+  }
+  let store: Store | undefined;
   try {
+    store = await adapters.openStore(database, { readonly: true });
     for (const table of ['tokens', 'key_versions', 'namespaces'] as const) {
       const row = await store.db
         .selectFrom(table)
@@ -89,7 +93,7 @@ async function newestTime(
   } catch {
     // the check of the database tells
   } finally {
-    await store.close();
+    await store?.close();
   }
   return times.length > 0 ? Math.max(...times) : undefined;
 }

@@ -1,4 +1,5 @@
 import { onTestFinished } from 'vitest';
+import type { Adapters } from '../../../src/adapters.ts';
 import type { Finding } from '../../../src/cli/doctor/finding.ts';
 import { type Config, readConfig } from '../../../src/config.ts';
 import { systemClock } from '../../../src/core/clock.ts';
@@ -33,7 +34,13 @@ function settingsOf(dataDir: string, env: Settings): Settings {
 export const configOf = (dataDir: string, env: Settings = {}): Config => readConfig(settingsOf(dataDir, env));
 
 /** What the checks that need no token are given beside it. */
-export const storeAdapters = { clock: systemClock, openStore: openSqliteStore };
+export const storeAdapters: Pick<Adapters, 'clock' | 'openStore'> = {
+  clock: systemClock,
+  async openStore(database, options) {
+    if (database.kind !== 'sqlite') throw new TypeError('tests of the checks are over SQLite');
+    return openSqliteStore({ file: database.file, ...options });
+  },
+};
 
 export function findingsOf(findings: readonly Finding[]): Findings {
   return {

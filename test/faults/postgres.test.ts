@@ -1,0 +1,208 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { emptyDirectory, removeDirectory, runMain } from '../support/data.ts';
+import { startPostgres, type TestPostgres, whyNoPostgres } from '../support/postgres.ts';
+import { startTestProxy } from '../support/proxy.ts';
+import { type Answer, startTestService, type TestService } from '../support/service.ts';
+
+const why = whyNoPostgres();
+
+/** A service over a new database. @param via changes its address, for a proxy */
+async function place(server: TestPostgres, via: (url: string) => Promise<string> = async (url) => url) {
+  const directory = await emptyDirectory();
+  onTestFinished(() => removeDirectory(directory));
+  const direct = await server.createDatabase();
+  const env = { STATHERA_DATABASE_URL: await via(direct), STATHERA_DATA_DIR: directory };
+  await runMain(['init'], env);
+  const serve = async (): Promise<TestService> => {
+    const service = await startTestService({ dataDir: directory, env });
+    onTestFinished(() => service.kill());
+    return service;
+  };
+  return { env, serve };
+}
+
+const create = (service: TestService, name: string) =>
+  service.call('POST', '/v1/keys', { name }, { headers: { 'idempotency-key': randomUUID() } });
+
+async function seal(service: TestService, name: string): Promise<string> {
+  const answer = await service.call('POST', `/v1/keys/${name}/encrypt`, { plaintext: 'aGVsbG8=' });
+  expect(answer.status, answer.text).toBe(200);
+  return String(answer.body['ciphertext']);
+}
+
+async function opens(service: TestService, ciphertext: string): Promise<void> {
+  const answer = await service.call('POST', '/v1/decrypt', { ciphertext });
+  expect(answer.body, answer.text).toMatchObject({ plaintext: 'aGVsbG8=' });
+}
+
+const isReady = async (service: TestService) => (await service.call('GET', '/readyz')).status === 200;
+
+/** Waits for what must come about by itself. */
+async function until(what: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 60_000; !(await what()); ) {
+    if (Date.now() > deadline) throw new Error('it does not come about');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Keys made one after the other by several clients, until `stop`. */
+function makeKeys(service: TestService, prefix: string) {
+  const answers: { name: string; answer: Answer | undefined; milliseconds: number }[] = [];
+  let going = true;
+  const clients = [0, 1, 2, 3].map(async (client) => {
+    for (let number = 0; going; number += 1) {
+      const name = `${prefix}-${client}-${number}`;
+      const began = performance.now();
+      const answer = await create(service, name).catch(() => undefined);
+      answers.push({ name, answer, milliseconds: performance.now() - began });
+    }
+  });
+  return {
+    answers,
+    made: () => answers.filter(({ answer }) => answer?.status === 201).map(({ name }) => name),
+    async stop() {
+      going = false;
+      await Promise.all(clients);
+    },
+  };
+}
+
+describe.skipIf(why !== undefined)(`a service over PostgreSQL${why === undefined ? '' : ` (${why})`}`, () => {
+  let server: TestPostgres;
+  beforeAll(async () => {
+    server = await startPostgres();
+  });
+  afterAll(() => server.remove());
+
+  /** Guarantees that the service does over PostgreSQL what it does over SQLite: keys, versions, tokens, the log and its check. */
+  test('works, and is found again by the next process', async () => {
+    const { env, serve } = await place(server);
+    const service = await serve();
+    const headers = { 'idempotency-key': 'once' };
+    const made = await service.call(
+      'POST',
+      '/v1/keys',
+      { name: 'orders', description: 'a\u0000b' },
+      { headers },
+    );
+    expect(made.status, made.text).toBe(201);
+    const again = await service.call(
+      'POST',
+      '/v1/keys',
+      { name: 'orders', description: 'a\u0000b' },
+      { headers },
+    );
+    expect(again.text).toBe(made.text);
+    expect((await create(service, 'orders')).body).toMatchObject({ code: 'key/exists' });
+    const first = await seal(service, 'orders');
+    expect((await service.call('POST', '/v1/keys/orders/rotate', {})).body).toMatchObject({
+      currentVersion: 2,
+    });
+    const second = await seal(service, 'orders');
+    const token = await service.call('POST', '/v1/access/tokens', { name: 'reader', scopes: ['keys:admin'] });
+    expect(token.status, token.text).toBe(201);
+    const secret = String(token.body['secret']);
+    await service.stop();
+
+    const next = await serve();
+    await opens(next, first);
+    await opens(next, second);
+    const described = await next.call('GET', '/v1/keys/orders', undefined, { token: secret });
+    expect(described.body).toMatchObject({ description: 'a\u0000b', currentVersion: 2 });
+    const listed = await next.call('GET', '/v1/keys?limit=10');
+    expect(listed.body['items']).toHaveLength(1);
+    const versions = await next.call('GET', '/v1/keys/orders/versions');
+    expect(versions.body['items']).toMatchObject([{ version: 2 }, { version: 1, usesReserved: 1 }]);
+    const records = await next.call('GET', '/v1/audit/records?limit=100');
+    expect(JSON.stringify(records.body)).toContain('keys.rotate');
+    await next.stop();
+
+    const verified = await runMain(['audit', 'verify', '--with-token'], env);
+    expect(verified.stdout).toMatch(/^ok$/m);
+    const examined = await runMain(['--json', 'doctor'], env, { allowFailure: true });
+    expect(examined.stdout).toMatch(/"check":\s*"database",\s*"state":\s*"ok"/);
+  });
+
+  /** Guarantees that a second service, a second set-up too, is refused with what to do, and that the first goes on. */
+  test('one service has the database', async () => {
+    const { env, serve } = await place(server);
+    const service = await serve();
+    const other = await emptyDirectory();
+    onTestFinished(() => removeDirectory(other));
+    const second = await runMain(['init'], { ...env, STATHERA_DATA_DIR: other }, { allowFailure: true });
+    expect(second.code).not.toBe(0);
+    expect(second.stderr).toContain('Another Stathera service uses this database: stop it first');
+    expect((await create(service, 'still')).status).toBe(201);
+  });
+
+  /** Guarantees that nothing acknowledged is lost when the service is killed among changes, and that the next one starts at once. */
+  test('the service is killed', async () => {
+    const { serve } = await place(server);
+    let service = await serve();
+    const acknowledged: string[] = [];
+    for (let round = 0; round < 2; round += 1) {
+      const load = makeKeys(service, `round-${round}`);
+      await until(async () => load.made().length > 30);
+      await service.kill();
+      await load.stop();
+      acknowledged.push(...load.made());
+      service = await serve();
+      for (const name of acknowledged) await opens(service, await seal(service, name));
+    }
+    expect(acknowledged.length).toBeGreaterThan(60);
+  });
+
+  /** Guarantees that while PostgreSQL is dead every change is refused with store/unavailable in 5 s, what is in memory goes on, all heals by itself, and nothing acknowledged is lost. */
+  test('PostgreSQL is killed', async () => {
+    const { env, serve } = await place(server);
+    const service = await serve();
+    await create(service, 'before');
+    const ciphertext = await seal(service, 'before');
+    const load = makeKeys(service, 'load');
+    await until(async () => load.made().length > 30);
+    await server.kill();
+    const since = load.answers.length;
+    await until(async () => load.answers.length > since + 20);
+    await opens(service, ciphertext);
+    expect(await isReady(service)).toBe(false);
+    await server.start();
+    await until(() => isReady(service));
+    const healed = load.made().length;
+    await until(async () => load.made().length > healed + 10);
+    await load.stop();
+    const refused = load.answers.filter(({ answer }) => answer?.status !== 201);
+    expect(refused.length).toBeGreaterThan(0);
+    for (const { answer, milliseconds } of refused) {
+      expect(answer?.body, answer?.text).toMatchObject({ status: 503, code: 'store/unavailable' });
+      expect(answer?.headers.get('retry-after')).toBe('1');
+      // 5 s, ten times over on a busy machine.
+      expect(milliseconds).toBeLessThan(20_000);
+    }
+    for (const name of load.made()) await opens(service, await seal(service, name));
+    await service.stop();
+    expect((await runMain(['audit', 'verify', '--with-token'], env)).stdout).toMatch(/^ok$/m);
+  });
+
+  /** Guarantees that a network that swallows everything holds nobody longer than the time limits, and that all goes on when it is back. */
+  test('the network swallows everything', { timeout: 120_000 }, async () => {
+    const proxy = await startTestProxy(server.port);
+    onTestFinished(() => proxy.close());
+    const { serve } = await place(server, async (url) => url.replace(`:${server.port}/`, `:${proxy.port}/`));
+    const service = await serve();
+    const load = makeKeys(service, 'load');
+    await until(async () => load.made().length > 10);
+    proxy.swallow();
+    const since = load.answers.length;
+    await until(async () => load.answers.length >= since + 4);
+    expect(load.answers.at(-1)?.answer?.body).toMatchObject({ code: 'store/unavailable' });
+    proxy.pass();
+    await until(() => isReady(service));
+    const healed = load.made().length;
+    await until(async () => load.made().length > healed + 10);
+    await load.stop();
+    for (const name of load.made()) await opens(service, await seal(service, name));
+    const late = load.answers.filter(({ milliseconds }) => milliseconds > 25_000);
+    expect(late).toEqual([]);
+  });
+});
