@@ -11,10 +11,17 @@ export interface Dialect {
   readonly binary: ColumnDataType | RawBuilder<unknown>;
   /** Compared byte by byte, whatever the database's locale is and its libraries become. */
   readonly text: ColumnDataType | RawBuilder<unknown>;
+  /** Takes whatever number is asked for: another type would refuse a question about version 2^31. */
+  readonly integer: ColumnDataType;
 }
 
-export const sqliteDialect: Dialect = { name: 'sqlite', binary: 'blob', text: 'text' };
-export const postgresDialect: Dialect = { name: 'postgres', binary: 'bytea', text: sql`text collate "C"` };
+export const sqliteDialect: Dialect = { name: 'sqlite', binary: 'blob', text: 'text', integer: 'integer' };
+export const postgresDialect: Dialect = {
+  name: 'postgres',
+  binary: 'bytea',
+  text: sql`text collate "C"`,
+  integer: 'bigint',
+};
 
 /** Numbers of PostgreSQL's advisory locks, within a database. */
 export const advisory = {
@@ -39,7 +46,7 @@ const first: Migration = {
   name: 'spine',
   oldestCode: 1,
   async up(db, dialect) {
-    const { binary, text } = dialect;
+    const { binary, text, integer } = dialect;
     await db.schema
       .createTable('roots')
       .addColumn('id', text, (c) => c.primaryKey().notNull())
@@ -52,10 +59,10 @@ const first: Migration = {
       .addColumn('id', text, (c) => c.primaryKey().notNull())
       .addColumn('namespace_id', text, (c) => c.notNull())
       .addColumn('purpose', text, (c) => c.notNull())
-      .addColumn('generation', 'integer', (c) => c.notNull())
+      .addColumn('generation', integer, (c) => c.notNull())
       .addColumn('state', text, (c) => c.notNull())
       .addColumn('created_at', time, (c) => c.notNull())
-      .addColumn('revision', 'integer', (c) => c.notNull())
+      .addColumn('revision', integer, (c) => c.notNull())
       .addColumn('mac', binary, (c) => c.notNull())
       .addUniqueConstraint('system_keys_generation', ['namespace_id', 'purpose', 'generation'])
       .execute();
@@ -75,7 +82,7 @@ const first: Migration = {
       .addColumn('name', text, (c) => c.notNull().unique())
       .addColumn('region', text, (c) => c.notNull())
       .addColumn('created_at', time, (c) => c.notNull())
-      .addColumn('revision', 'integer', (c) => c.notNull())
+      .addColumn('revision', integer, (c) => c.notNull())
       .addColumn('mac', binary, (c) => c.notNull())
       .execute();
     await createKeyTables(db, dialect);
@@ -84,7 +91,7 @@ const first: Migration = {
   },
 };
 
-async function createKeyTables(db: Kysely<Schema>, { binary, text }: Dialect): Promise<void> {
+async function createKeyTables(db: Kysely<Schema>, { binary, text, integer }: Dialect): Promise<void> {
   await db.schema
     .createTable('keys')
     .addColumn('id', text, (c) => c.primaryKey().notNull())
@@ -93,15 +100,15 @@ async function createKeyTables(db: Kysely<Schema>, { binary, text }: Dialect): P
     .addColumn('algorithm', text, (c) => c.notNull())
     .addColumn('purpose', text, (c) => c.notNull())
     .addColumn('protection', text, (c) => c.notNull())
-    .addColumn('exportable', 'integer', (c) => c.notNull())
+    .addColumn('exportable', integer, (c) => c.notNull())
     .addColumn('state', text, (c) => c.notNull())
     .addColumn('description', text, (c) => c.notNull())
     .addColumn('tags', text, (c) => c.notNull())
     .addColumn('current_version_id', text, (c) => c.notNull())
-    .addColumn('current_ordinal', 'integer', (c) => c.notNull())
+    .addColumn('current_ordinal', integer, (c) => c.notNull())
     .addColumn('created_at', time, (c) => c.notNull())
     .addColumn('updated_at', time, (c) => c.notNull())
-    .addColumn('revision', 'integer', (c) => c.notNull())
+    .addColumn('revision', integer, (c) => c.notNull())
     .addColumn('mac', binary, (c) => c.notNull())
     .addUniqueConstraint('keys_name', ['namespace_id', 'name'])
     .execute();
@@ -110,17 +117,17 @@ async function createKeyTables(db: Kysely<Schema>, { binary, text }: Dialect): P
     .addColumn('id', text, (c) => c.primaryKey().notNull())
     .addColumn('namespace_id', text, (c) => c.notNull())
     .addColumn('key_id', text, (c) => c.notNull().references('keys.id'))
-    .addColumn('ordinal', 'integer', (c) => c.notNull())
+    .addColumn('ordinal', integer, (c) => c.notNull())
     .addColumn('algorithm', text, (c) => c.notNull())
     .addColumn('usage', text, (c) => c.notNull())
     .addColumn('protection', text, (c) => c.notNull())
-    .addColumn('exportable', 'integer', (c) => c.notNull())
+    .addColumn('exportable', integer, (c) => c.notNull())
     .addColumn('state', text, (c) => c.notNull())
     .addColumn('kek_id', text, (c) => c.notNull().references('system_keys.id'))
     .addColumn('public_key', binary)
     .addColumn('blob', binary, (c) => c.notNull())
     .addColumn('created_at', time, (c) => c.notNull())
-    .addColumn('revision', 'integer', (c) => c.notNull())
+    .addColumn('revision', integer, (c) => c.notNull())
     .addColumn('mac', binary, (c) => c.notNull())
     .addUniqueConstraint('key_versions_ordinal', ['namespace_id', 'key_id', 'ordinal'])
     .execute();
@@ -129,13 +136,13 @@ async function createKeyTables(db: Kysely<Schema>, { binary, text }: Dialect): P
     .addColumn('version_id', text, (c) => c.primaryKey().notNull().references('key_versions.id'))
     .addColumn('namespace_id', text, (c) => c.notNull())
     .addColumn('reserved', time, (c) => c.notNull())
-    .addColumn('revision', 'integer', (c) => c.notNull())
+    .addColumn('revision', integer, (c) => c.notNull())
     .addColumn('mac', binary, (c) => c.notNull())
     .addColumn('last_used_at', time)
     .execute();
 }
 
-async function createAccessTables(db: Kysely<Schema>, { binary, text }: Dialect): Promise<void> {
+async function createAccessTables(db: Kysely<Schema>, { binary, text, integer }: Dialect): Promise<void> {
   await db.schema
     .createTable('tokens')
     .addColumn('id', text, (c) => c.primaryKey().notNull())
@@ -147,7 +154,7 @@ async function createAccessTables(db: Kysely<Schema>, { binary, text }: Dialect)
     .addColumn('created_at', time, (c) => c.notNull())
     .addColumn('expires_at', time)
     .addColumn('revoked_at', time)
-    .addColumn('revision', 'integer', (c) => c.notNull())
+    .addColumn('revision', integer, (c) => c.notNull())
     .addColumn('mac', binary, (c) => c.notNull())
     .execute();
   await db.schema.createIndex('tokens_namespace').on('tokens').columns(['namespace_id', 'id']).execute();
@@ -165,13 +172,13 @@ async function createAccessTables(db: Kysely<Schema>, { binary, text }: Dialect)
   await db.schema.createIndex('idempotency_expiry').on('idempotency').column('expires_at').execute();
 }
 
-async function createAuditTables(db: Kysely<Schema>, { binary, text }: Dialect): Promise<void> {
+async function createAuditTables(db: Kysely<Schema>, { binary, text, integer }: Dialect): Promise<void> {
   await db.schema
     .createTable('audit_segments')
     .addColumn('id', text, (c) => c.primaryKey().notNull())
     .addColumn('namespace_id', text, (c) => c.notNull())
     .addColumn('writer', text, (c) => c.notNull())
-    .addColumn('number', 'integer', (c) => c.notNull())
+    .addColumn('number', integer, (c) => c.notNull())
     .addColumn('file', text, (c) => c.notNull())
     .addColumn('first_sequence', time, (c) => c.notNull())
     .addColumn('first_head', binary, (c) => c.notNull())

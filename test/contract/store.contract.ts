@@ -251,6 +251,16 @@ function values(connections: Connections): void {
     expect((await find(rows[0]?.id, 0))[0]?.entry).toBe('new');
   });
 
+  /** Guarantees that every number may be asked for, also of the columns that never hold large ones. */
+  test('questions about large numbers', async () => {
+    const { store } = connections();
+    const query = store.db
+      .selectFrom('keys')
+      .selectAll()
+      .where('current_ordinal', '=', Number.MAX_SAFE_INTEGER);
+    expect(await query.execute()).toEqual([]);
+  });
+
   /** Guarantees that text which looks like SQL is text. */
   test('parameters are not SQL', async () => {
     const { store } = connections();
