@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { ServiceError } from '../core/errors.ts';
-import { advisory } from './migrations.ts';
+import { advisory } from './dialects.ts';
 import {
   clientConfig,
   cut,

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type CompiledQuery, Kysely, PostgresDialect, type PostgresPool } from 'kysely';
 import { ServiceError } from '../core/errors.ts';
-import { postgresDialect } from './migrations.ts';
+import { postgresDialect } from './dialects.ts';
 import {
   type Connections,
   openConnections,

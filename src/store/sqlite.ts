@@ -4,7 +4,7 @@ import Database from 'better-sqlite3';
 import { type CompiledQuery, Kysely, SqliteDialect, type SqliteStatement } from 'kysely';
 import { fsyncPath } from '../core/durable-file.ts';
 import { ServiceError } from '../core/errors.ts';
-import { sqliteDialect } from './migrations.ts';
+import { sqliteDialect } from './dialects.ts';
 import type { Schema } from './schema.ts';
 import type { PreparedQuery, Store } from './store.ts';
 

@@ -1,5 +1,5 @@
 import type { CompiledQuery, Kysely, Transaction } from 'kysely';
-import type { Dialect } from './migrations.ts';
+import type { Dialect } from './dialects.ts';
 import type { Schema } from './schema.ts';
 
 export type StoreTransaction = Transaction<Schema>;
