@@ -1,6 +1,7 @@
 import { accessRoutes } from './access/routes.ts';
 import { auditRoutes } from './audit/routes.ts';
 import { envelopeRoutes } from './envelope/routes.ts';
+import { exchangeRoutes } from './exchange/routes.ts';
 import type { AnyRoute } from './http/route.ts';
 import { keyRoutes } from './keys/routes.ts';
 
@@ -8,6 +9,7 @@ type Capabilities = Parameters<typeof accessRoutes>[0] &
   Parameters<typeof auditRoutes>[0] & {
     readonly keys: Parameters<typeof keyRoutes>[0];
     readonly envelopes: Parameters<typeof envelopeRoutes>[0];
+    readonly exchanges: Parameters<typeof exchangeRoutes>[0];
   };
 
 /** Every capability's routes, in the order the documentation shows them. */
@@ -15,6 +17,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
   return [
     ...keyRoutes(capabilities.keys),
     ...envelopeRoutes(capabilities.envelopes),
+    ...exchangeRoutes(capabilities.exchanges),
     ...accessRoutes(capabilities),
     ...auditRoutes(capabilities),
   ];

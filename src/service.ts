@@ -16,7 +16,9 @@ import { type Config, ConfigError } from './config.ts';
 import type { Clock } from './core/clock.ts';
 import { isServiceError, ServiceError } from './core/errors.ts';
 import { createMetrics, type Metrics } from './core/metrics.ts';
+import { mlKemSource } from './crypto/kem/ml-kem.ts';
 import { createEnvelopes } from './envelope/envelope.ts';
+import { createExchanges } from './exchange/exchange.ts';
 import type { Hsm } from './hsm/hsm.ts';
 import { type Listener, listen } from './http/listen.ts';
 import { createHttpApp } from './http/server.ts';
@@ -142,10 +144,13 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
       log.error({ code: codeOf(error) }, 'a rotation forced by the usage limit failed'),
   });
   const envelopes = createEnvelopes({ operations, keys, hsm });
+  const exchanges = createExchanges({ keys, hsm });
+  if (mlKemSource !== 'node:crypto')
+    log.warn({ mlKemSource }, 'this Node has no ML-KEM: a slower one in JavaScript is used');
   const metrics = createMetrics();
   exposeParts(metrics, hsm, audit);
   const app = createHttpApp({
-    routes: allRoutes({ keys, envelopes, namespaces, tokens, audit, operations }),
+    routes: allRoutes({ keys, envelopes, exchanges, namespaces, tokens, audit, operations }),
     authenticate: (authorization) => authenticator.authenticate(authorization),
     onRefused: (source, code) => audit.countRefusal(source ?? 'unknown', code),
     ready: createReadiness({ hsm, store, audit, clock }),

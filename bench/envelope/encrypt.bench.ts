@@ -7,7 +7,7 @@
 // machine's cores.
 // Run: node bench/envelope/encrypt.bench.ts [--directory DIR]
 import { randomBytes } from 'node:crypto';
-import { algorithms } from '../../src/crypto/suites.ts';
+import { cipherAlgorithms as algorithms } from '../../src/crypto/suites.ts';
 import { bench } from '../support/bench.ts';
 import { compareOverHttp, roundMilliseconds } from '../support/over-http.ts';
 import { rounds } from '../support/rounds.ts';

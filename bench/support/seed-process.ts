@@ -10,7 +10,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import { newId } from '../../src/core/ids.ts';
 import { createMessages } from '../../src/envelope/messages.ts';
 import { openPkcs11Hsm } from '../../src/hsm/pkcs11/adapter.ts';
-import { versionFromRow } from '../../src/keys/key.ts';
+import { asCipher, versionFromRow } from '../../src/keys/key.ts';
 import { openSystemKeys } from '../../src/keys/system-keys.ts';
 import { createVersionMaker } from '../../src/keys/versions.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
@@ -86,7 +86,7 @@ async function make(group: readonly Wanted[]): Promise<Seeded[]> {
   return await Promise.all(
     made.map(async ({ version }, index) => {
       const found = store.db.selectFrom('key_versions').selectAll().where('id', '=', version.id);
-      const ready = versionFromRow(await found.executeTakeFirstOrThrow(), kek);
+      const ready = asCipher(versionFromRow(await found.executeTakeFirstOrThrow(), kek));
       const sealed = await messages.seal(ready, { kind: 'message', plaintext, context: {} });
       return { key: group[index]?.key.name ?? '', ciphertext: Buffer.from(sealed).toString('base64') };
     }),

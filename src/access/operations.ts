@@ -45,7 +45,8 @@ export function authorize(caller: Caller, action: Action): void {
 /** What the record says of an error: permitted but not done, or not permitted (or no such thing). */
 export function outcomeOf(error: unknown): Pick<AuditEntry, 'outcome' | 'code'> {
   if (!isServiceError(error)) return { outcome: 'failed', code: 'internal' };
-  const refused = /^(access|key|envelope|request)\//.test(error.code) && error.code !== 'key/conflict';
+  const refused =
+    /^(access|key|envelope|exchange|request)\//.test(error.code) && error.code !== 'key/conflict';
   return { outcome: refused ? 'refused' : 'failed', code: error.code };
 }
 

@@ -84,6 +84,8 @@ const recordAnswer = {
 const sealed = { ciphertext: 'bytes', keyId: 'string', keyVersion: 'integer' } as const;
 const opened = { plaintext: 'bytes', keyId: 'string', keyVersion: 'integer' } as const;
 
+const made = { keyId: 'string', keyVersion: 'integer' } as const;
+
 function pageOf<const Item extends Shape>(item: Item) {
   return { items: [item], 'nextCursor?': 'string' } as const;
 }
@@ -145,6 +147,51 @@ export const operations = {
   },
   random: { method: 'POST', path: '/v1/random', retry: 'safe', answer: { bytes: 'bytes' } },
   batch: { method: 'POST', path: '/v1/batch', retry: 'safe', answer: 'batch' },
+
+  getPublicKey: {
+    method: 'GET',
+    path: '/v1/keys/{key}/public-key',
+    retry: 'safe',
+    answer: {
+      ...made,
+      algorithm: 'string',
+      suite: 'string',
+      publicKey: 'bytes',
+      'pem?': 'string',
+      'jwk?': 'strings',
+    },
+  },
+  encapsulate: {
+    method: 'POST',
+    path: '/v1/keys/{key}/encapsulate',
+    bytes: ['info'],
+    retry: 'safe',
+    answer: {
+      ...{ ciphertext: 'bytes', sharedSecret: 'bytes', confirmation: 'bytes' },
+      ...{ expectedConfirmation: 'bytes', ...made },
+    },
+  },
+  decapsulate: {
+    method: 'POST',
+    path: '/v1/keys/{key}/decapsulate',
+    bytes: ['ciphertext', 'info', 'confirmation'],
+    retry: 'safe',
+    answer: { sharedSecret: 'bytes', confirmation: 'bytes', ...made },
+  },
+  confirm: {
+    method: 'POST',
+    path: '/v1/keys/{key}/confirm',
+    bytes: ['ciphertext', 'info', 'confirmation'],
+    retry: 'safe',
+    answer: { confirmation: 'bytes', ...made },
+  },
+  derive: {
+    method: 'POST',
+    path: '/v1/keys/{key}/derive',
+    bytes: ['peerPublicKey', 'info'],
+    retry: 'safe',
+    answer: { derived: 'bytes', ...made },
+  },
 
   createNamespace: {
     method: 'POST',

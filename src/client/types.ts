@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type * as access from '../access/routes-schemas.ts';
 import type * as audit from '../audit/routes-schemas.ts';
 import type * as envelope from '../envelope/routes-schemas.ts';
+import type * as exchange from '../exchange/routes-schemas.ts';
 import type { listQuery } from '../http/validation.ts';
 import type * as keys from '../keys/routes-schemas.ts';
 
@@ -9,7 +10,17 @@ import type * as keys from '../keys/routes-schemas.ts';
 // service gets into a program that uses the client.
 
 /** Members that are bytes here and base64 on the wire, wherever the schema has a string. */
-type ByteMember = 'plaintext' | 'ciphertext' | 'wrapped' | 'bytes';
+type ByteMember =
+  | ('plaintext' | 'ciphertext' | 'wrapped' | 'bytes')
+  | (
+      | 'publicKey'
+      | 'peerPublicKey'
+      | 'sharedSecret'
+      | 'confirmation'
+      | 'expectedConfirmation'
+      | 'derived'
+      | 'info'
+    );
 /** Numbers that a path or a query spells out. */
 type NumberMember = 'limit' | 'version';
 
@@ -129,6 +140,26 @@ export interface Operations {
     input: { readonly operations: Items },
     options?: CallOptions,
   ): Promise<{ results: { -readonly [At in keyof Items]: BatchResult<Items[At]> } }>;
+
+  /** Raw, and as PEM and JWK where the algorithm has them. */
+  getPublicKey: Operation<
+    KeyParams & Given<typeof exchange.publicKeyQuery>,
+    Answered<typeof exchange.publicKeyAnswer>
+  >;
+  encapsulate: Operation<
+    KeyParams & Given<typeof exchange.encapsulateBody>,
+    Answered<typeof exchange.encapsulatedAnswer>
+  >;
+  /** With the other side's `confirmation`, or a changed ciphertext gives another secret. */
+  decapsulate: Operation<
+    KeyParams & Given<typeof exchange.decapsulateBody>,
+    Answered<typeof exchange.decapsulatedAnswer>
+  >;
+  confirm: Operation<
+    KeyParams & Given<typeof exchange.confirmBody>,
+    Answered<typeof exchange.confirmedAnswer>
+  >;
+  derive: Operation<KeyParams & Given<typeof exchange.deriveBody>, Answered<typeof exchange.derivedAnswer>>;
 
   createNamespace: Operation<Given<typeof access.createNamespaceBody>, Namespace>;
   listNamespaces: List<Given<typeof listQuery>, Answered<typeof access.namespacesAnswer>>;

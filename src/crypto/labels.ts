@@ -19,4 +19,8 @@ export const labels = {
   dataKeyStream: 'stathera/data-key/stream/v1',
   /** AAD of a seed sealed by an internal key. */
   sealedSeed: 'stathera/seed/v1',
+  /** Key and MACs by which the two sides of an encapsulation prove to each other that they have its secret. */
+  exchangeConfirm: 'stathera/exchange/confirm/v1',
+  /** Keys derived from an ECDH agreement. */
+  exchangeDerive: 'stathera/exchange/derive/v1',
 } as const;

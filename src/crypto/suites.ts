@@ -2,21 +2,39 @@
  * The registry of key algorithms: one row each. A new algorithm is a new row here, its HSM objects in
  * `hsm/pkcs11/objects.ts`, and published test vectors. Numbers are written into ciphertexts and never reused.
  */
-export interface Suite {
+export type Suite = CipherSuite | ExchangeSuite;
+
+interface AnySuite {
   readonly name: string;
   /** One byte in ciphertext headers. */
   readonly number: number;
   readonly protection: Protection;
   /** Kind of the version's key in the token; under `hsm-sealed`, of the key that seals its seed. */
   readonly keyKind: 'aes-128' | 'aes-256' | 'cmac-256';
-  /** Bytes of the version's secret. */
+  /** Bytes of the version's secret: of its seed, where the token does not hold it as a key. */
   readonly keyBytes: number;
+}
+
+export interface CipherSuite extends AnySuite {
+  readonly purpose: 'encrypt';
   readonly nonceBytes: 12 | 24;
   readonly tagBytes: 16;
   /** Nonces are random: rotation is forced here … */
   readonly rotateAfterUses: number;
   /** … and encryption refused here. */
   readonly refuseAfterUses: number;
+}
+
+/** Key pairs: what they do is in ./kem. Their number and id are for what names a suite in bytes. */
+export interface ExchangeSuite extends AnySuite {
+  readonly purpose: 'exchange';
+  readonly protection: 'hsm-sealed';
+  readonly keyKind: 'aes-256';
+  /**
+   * What is bound into keys and proofs: the name, and of a draft its version. A later version that is not the same
+   * to the bit is another suite.
+   */
+  readonly id: string;
 }
 
 /**
@@ -45,33 +63,66 @@ const longNonce = {
   refuseAfterUses: 2 ** 52,
 } as const;
 
-const inToken = { protection: 'hsm', ...shortNonce } as const;
-const sealedSeed = { protection: 'hsm-sealed', keyKind: 'aes-256', keyBytes: 32 } as const;
+const inToken = { purpose: 'encrypt', protection: 'hsm', ...shortNonce } as const;
+const sealed = { protection: 'hsm-sealed', keyKind: 'aes-256' } as const;
+const sealedCipher = { purpose: 'encrypt', keyBytes: 32, ...sealed } as const;
 
-export const suites = {
+export const cipherSuites = {
   'aes-256-gcm': { name: 'aes-256-gcm', number: 1, keyKind: 'aes-256', keyBytes: 32, ...inToken },
   'aes-128-gcm': { name: 'aes-128-gcm', number: 2, keyKind: 'aes-128', keyBytes: 16, ...inToken },
   /** RFC 8439. It has the nonce of AES-GCM, so it has its limits. */
-  'chacha20-poly1305': { name: 'chacha20-poly1305', number: 3, ...sealedSeed, ...shortNonce },
+  'chacha20-poly1305': { name: 'chacha20-poly1305', number: 3, ...sealedCipher, ...shortNonce },
   /** draft-irtf-cfrg-xchacha-03 §2. */
-  'xchacha20-poly1305': { name: 'xchacha20-poly1305', number: 4, ...sealedSeed, ...longNonce },
+  'xchacha20-poly1305': { name: 'xchacha20-poly1305', number: 4, ...sealedCipher, ...longNonce },
   /** https://c2sp.org/XAES-256-GCM */
   'xaes-256-gcm': {
     name: 'xaes-256-gcm',
     number: 5,
+    purpose: 'encrypt',
     protection: 'derived',
     keyKind: 'cmac-256',
     keyBytes: 32,
     ...longNonce,
   },
-} as const satisfies Record<string, Suite>;
+} as const satisfies Record<string, CipherSuite>;
+
+const pair = { purpose: 'exchange', ...sealed } as const;
+
+const exchanges = {
+  /** X25519 and ML-KEM-768. Its seed gives both (§5.2). */
+  'x-wing': {
+    name: 'x-wing',
+    id: 'x-wing/draft-connolly-cfrg-xwing-kem-10',
+    ...{ number: 32, keyBytes: 32, ...pair },
+  },
+  /** FIPS 203. The seed is d ‖ z (§7.1). */
+  'ml-kem-512': { name: 'ml-kem-512', id: 'ml-kem-512', number: 33, keyBytes: 64, ...pair },
+  'ml-kem-768': { name: 'ml-kem-768', id: 'ml-kem-768', number: 34, keyBytes: 64, ...pair },
+  'ml-kem-1024': { name: 'ml-kem-1024', id: 'ml-kem-1024', number: 35, keyBytes: 64, ...pair },
+  /** RFC 7748. */
+  x25519: { name: 'x25519', id: 'x25519', number: 36, keyBytes: 32, ...pair },
+  /** SP 800-186. The seed is the private scalar, big endian. */
+  p256: { name: 'p256', id: 'p256', number: 37, keyBytes: 32, ...pair },
+  p384: { name: 'p384', id: 'p384', number: 38, keyBytes: 48, ...pair },
+} as const satisfies Record<string, ExchangeSuite>;
+
+export const suites = { ...cipherSuites, ...exchanges } as const;
 
 export type Algorithm = keyof typeof suites;
+export type CipherAlgorithm = keyof typeof cipherSuites;
+export type ExchangeAlgorithm = keyof typeof exchanges;
+export type Purpose = Suite['purpose'];
 
 export const algorithms = Object.keys(suites) as [Algorithm, ...Algorithm[]];
+export const cipherAlgorithms = Object.keys(cipherSuites) as [CipherAlgorithm, ...CipherAlgorithm[]];
+export const exchangeAlgorithms = Object.keys(exchanges) as [ExchangeAlgorithm, ...ExchangeAlgorithm[]];
+export const purposes: readonly [Purpose, ...Purpose[]] = ['encrypt', 'exchange'];
 
-const byNumber = new Map<number, Suite>(Object.values(suites).map((suite) => [suite.number, suite]));
+const byNumber = new Map<number, CipherSuite>(
+  Object.values(cipherSuites).map((suite) => [suite.number, suite]),
+);
 
-export function suiteByNumber(number: number): Suite | undefined {
+/** The suite of a ciphertext's header. */
+export function suiteByNumber(number: number): CipherSuite | undefined {
   return byNumber.get(number);
 }

@@ -1,7 +1,7 @@
 import { wipe } from '../core/bytes.ts';
 import { type MessageKey, openMessage, sealMessage, xaesKey, xchachaKey } from '../crypto/aead.ts';
 import { type Hsm, HsmRejected } from '../hsm/hsm.ts';
-import type { KeyVersion } from '../keys/key.ts';
+import type { CipherVersion } from '../keys/key.ts';
 import { openSeed } from '../keys/sealed-seed.ts';
 
 /**
@@ -10,9 +10,9 @@ import { openSeed } from '../keys/sealed-seed.ts';
  */
 export interface Ciphers {
   /** @returns ciphertext ‖ tag */
-  encrypt(version: KeyVersion, input: CipherInput): Promise<Uint8Array>;
+  encrypt(version: CipherVersion, input: CipherInput): Promise<Uint8Array>;
   /** @returns the plaintext, for the caller to wipe. @throws HsmRejected for any forgery */
-  decrypt(version: KeyVersion, input: CipherInput): Promise<Uint8Array>;
+  decrypt(version: CipherVersion, input: CipherInput): Promise<Uint8Array>;
 }
 
 /** A nonce as long as the suite's, AAD, and plaintext or ciphertext ‖ tag. */
@@ -24,7 +24,7 @@ export interface CipherInput {
 
 export function createCiphers(hsm: Hsm): Ciphers {
   /** The key of one message in this process. */
-  async function messageKey(version: KeyVersion, nonce: Uint8Array): Promise<MessageKey> {
+  async function messageKey(version: CipherVersion, nonce: Uint8Array): Promise<MessageKey> {
     const { ref, suite } = version;
     if (suite.protection === 'derived') return await xaesKey((data) => hsm.mac(ref, data), nonce);
     const seed = await openSeed(hsm, version);

@@ -1,13 +1,13 @@
 import { concatBytes, lengthPrefixed, utf8 } from '../core/bytes.ts';
 import { labels } from '../crypto/labels.ts';
-import { type Suite, suiteByNumber } from '../crypto/suites.ts';
+import { type CipherSuite, suiteByNumber } from '../crypto/suites.ts';
 
 /**
  * Bytes ⇄ fields of a ciphertext that one key version made; ./README.md has the layout and why.
  * Pure; golden ciphertexts hold it still.
  */
 export interface Header {
-  readonly suite: Suite;
+  readonly suite: CipherSuite;
   readonly kind: CiphertextKind;
   /** 16 bytes each. */
   readonly keyId: Uint8Array;
@@ -36,7 +36,7 @@ const nonceAt = prefixBytes + 3 * idLength;
 /** Zero bytes encrypted before the plaintext: 256 bits of keystream that commit to the key. */
 export const commitmentBytes = 32;
 /** What a ciphertext of the suite is longer than its plaintext. */
-function overheadBytes({ nonceBytes, tagBytes }: Suite): number {
+function overheadBytes({ nonceBytes, tagBytes }: CipherSuite): number {
   return nonceAt + nonceBytes + commitmentBytes + tagBytes;
 }
 

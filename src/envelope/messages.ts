@@ -2,7 +2,7 @@ import { concatBytes, equalBytes, secretBytes, wipe } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
 import { publicRandom } from '../core/random.ts';
 import { type Hsm, HsmRejected } from '../hsm/hsm.ts';
-import type { KeyVersion } from '../keys/key.ts';
+import type { CipherVersion } from '../keys/key.ts';
 import { type CipherInput, createCiphers } from './ciphers.ts';
 import {
   additionalData,
@@ -16,22 +16,22 @@ import {
 /** Seals and opens single messages under a key version: no keys are looked up, nothing audited. */
 export interface Messages {
   /** @param plaintext 0–4,096 bytes; neither changed nor kept */
-  seal(version: KeyVersion, message: Message): Promise<Uint8Array>;
+  seal(version: CipherVersion, message: Message): Promise<Uint8Array>;
   /** @returns the plaintext, for the caller to wipe. @throws envelope/decryption-failed */
-  open(version: KeyVersion, parsed: ParsedCiphertext, context: Context): Promise<Uint8Array>;
+  open(version: CipherVersion, parsed: ParsedCiphertext, context: Context): Promise<Uint8Array>;
   /** Opens and seals anew under the same message id. @throws envelope/decryption-failed */
   reseal(from: Sealed, to: Target): Promise<Uint8Array>;
 }
 
 /** A ciphertext, its key and its context. */
 interface Sealed {
-  readonly version: KeyVersion;
+  readonly version: CipherVersion;
   readonly parsed: ParsedCiphertext;
   readonly context: Context;
 }
 
 interface Target {
-  readonly version: KeyVersion;
+  readonly version: CipherVersion;
   readonly context: Context;
 }
 
@@ -54,7 +54,11 @@ export function decryptionFailed(): ServiceError {
 export function createMessages(hsm: Hsm): Messages {
   const ciphers = createCiphers(hsm);
 
-  async function sealAs(version: KeyVersion, messageId: Uint8Array, message: Message): Promise<Uint8Array> {
+  async function sealAs(
+    version: CipherVersion,
+    messageId: Uint8Array,
+    message: Message,
+  ): Promise<Uint8Array> {
     const { kind, plaintext, context } = message;
     const { header, nonce, aad } = place(version, kind, messageId, context);
     const data = secretBytes(commitmentBytes + plaintext.length);
@@ -113,7 +117,7 @@ function inputOf({ version, parsed, context }: Sealed): CipherInput {
 }
 
 /** Header, nonce and AAD of a new ciphertext under the version. */
-function place(version: KeyVersion, kind: CiphertextKind, messageId: Uint8Array, context: Context) {
+function place(version: CipherVersion, kind: CiphertextKind, messageId: Uint8Array, context: Context) {
   const { suite } = version;
   const nonce = publicRandom(suite.nonceBytes);
   const header = encodeHeader({

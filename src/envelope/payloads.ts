@@ -17,7 +17,7 @@ import {
 import { createMessageSealer, openMessage } from '../crypto/payload/message.ts';
 import { nodeCiphers, transientCiphers } from '../crypto/payload/node-ciphers.ts';
 import type { Hsm } from '../hsm/hsm.ts';
-import type { KeyVersion } from '../keys/key.ts';
+import type { CipherVersion } from '../keys/key.ts';
 import type { Context, ParsedCiphertext } from './format.ts';
 import { decryptionFailed, type Messages } from './messages.ts';
 
@@ -32,10 +32,10 @@ const noAssociatedData = new Uint8Array();
 /** Messages under data keys, in process memory: crypto/payload/README.md has their format. */
 export interface Payloads {
   /** Under a data key of its own. @param plaintext neither changed nor kept */
-  seal(version: KeyVersion, message: Plain): Promise<Uint8Array>;
+  seal(version: CipherVersion, message: Plain): Promise<Uint8Array>;
   /** Under a data key that may have been used before. @param count counts a use of the version, when one is wrapped */
   sealAgain(
-    version: KeyVersion,
+    version: CipherVersion,
     message: Plain,
     reuse: { readonly limits: ReuseLimits; readonly count: () => Promise<unknown> },
   ): Promise<Uint8Array>;
@@ -44,7 +44,7 @@ export interface Payloads {
    * @param limits where the version's key uses data keys again
    * @returns the plaintext, for the caller to wipe. @throws envelope/decryption-failed
    */
-  open(version: KeyVersion, sealed: SealedPayload, limits: ReuseLimits | undefined): Promise<Uint8Array>;
+  open(version: CipherVersion, sealed: SealedPayload, limits: ReuseLimits | undefined): Promise<Uint8Array>;
 }
 
 interface SealedPayload {
@@ -62,7 +62,7 @@ interface Plain {
 export function createPayloads({ hsm, messages }: { hsm: Hsm; messages: Messages }): Payloads {
   const kept = createDataKeyCache(nodeCiphers, { entries: keptDataKeys, monotonic: () => performance.now() });
 
-  async function issue(version: KeyVersion, context: Context): Promise<ClearDataKey> {
+  async function issue(version: CipherVersion, context: Context): Promise<ClearDataKey> {
     const plaintext = await hsm.random(dataKeyBytes);
     try {
       const wrapped = await messages.seal(version, { kind: 'data-key', plaintext, context });
@@ -74,7 +74,7 @@ export function createPayloads({ hsm, messages }: { hsm: Hsm; messages: Messages
   }
 
   async function unwrap(
-    version: KeyVersion,
+    version: CipherVersion,
     { header, parsed, context }: SealedPayload,
   ): Promise<ClearDataKey> {
     const plaintext = await messages.open(version, parsed, context);

@@ -75,11 +75,21 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'The key version is used up',
     'Its number of encryptions is spent (SP 800-38D §8.3): rotate the key.',
   ),
+  'key/wrong-purpose': kind(
+    409,
+    'The key is not for this operation',
+    'Its purpose or its algorithm does not have the operation; a key of another one does.',
+  ),
   'key/conflict': kind(409, 'The key was changed meanwhile', 'Read it and decide again.'),
   'envelope/decryption-failed': kind(
     400,
     'Decryption failed',
     'Tampered, truncated, foreign or of another context: the service does not tell which.',
+  ),
+  'exchange/refused': kind(
+    400,
+    'The exchange is refused',
+    'The ciphertext, the peer’s public key or the confirmation is not one for this key: of another length, no valid or a weak point, or of another secret. The service does not tell which.',
   ),
   'audit/unavailable': kind(503, 'The audit log cannot be written', unavailable),
   'hsm/unavailable': kind(503, 'The HSM does not answer', unavailable),

@@ -3,17 +3,17 @@ import { ServiceError, type Violation } from '../core/errors.ts';
 
 /** Rules that zod has no issue code for. Their members come from schemas, never from requests. */
 export type Rule =
-  | { readonly rule: 'base64' | 'map' | 'not-an-id' | 'page-limit' | 'utc-time' | 'well-formed' }
+  | { readonly rule: 'base64' | 'map' | 'not-an-id' | 'page-limit' | 'purpose' | 'utc-time' | 'well-formed' }
   | { readonly rule: 'pairs' | 'pair-name' | 'pair-value' | 'map-bytes'; readonly max: number }
   | { readonly rule: 'bytes'; readonly min: number; readonly max: number };
 
 interface IssueSink {
-  addIssue(issue: { code: 'custom'; params: Rule }): void;
+  addIssue(issue: { code: 'custom'; params: Rule; path?: string[] }): void;
 }
 
-/** Breaks a rule inside a transform. */
-export function violate(context: IssueSink, rule: Rule): never {
-  context.addIssue({ code: 'custom', params: rule });
+/** Breaks a rule inside a transform. @param path to the member, where the transform is of what holds it */
+export function violate(context: IssueSink, rule: Rule, path: string[] = []): never {
+  context.addIssue({ code: 'custom', params: rule, path });
   return z.NEVER;
 }
 
@@ -125,6 +125,8 @@ function ruleText(rule: Rule | undefined): string {
       return 'must not look like a UUID';
     case 'page-limit':
       return 'must be a whole number from 1 to 1000';
+    case 'purpose':
+      return 'is not for this algorithm';
     case 'utc-time':
       return 'must be a time in UTC as in 2026-11-24T00:00:00Z (RFC 3339)';
     case 'map-bytes':

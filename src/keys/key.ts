@@ -2,7 +2,13 @@ import type { AuditTarget } from '../audit/entry.ts';
 import { ServiceError } from '../core/errors.ts';
 import { idBytes } from '../core/ids.ts';
 import type { ReuseLimits } from '../crypto/payload/data-keys.ts';
-import { type Algorithm, type Suite, suites } from '../crypto/suites.ts';
+import {
+  type Algorithm,
+  type CipherSuite,
+  type ExchangeSuite,
+  type Suite,
+  suites,
+} from '../crypto/suites.ts';
 import type { KeyRef } from '../hsm/hsm.ts';
 import type { KeyRow, KeyState, KeyVersionRow, VersionState } from '../store/schema.ts';
 import { splitSeedBlob } from './sealed-seed.ts';
@@ -21,19 +27,27 @@ export interface Key {
 }
 
 /** A version of a key, ready for use in the HSM. */
-export interface KeyVersion {
+export interface KeyVersion<Of extends Suite = Suite> {
   readonly id: string;
   readonly keyId: string;
   readonly namespaceId: string;
   readonly ordinal: number;
   readonly state: VersionState;
-  readonly suite: Suite;
+  readonly suite: Of;
   /** Its key in the token; where the suite is `hsm-sealed`, what seals the seed and nothing else. */
   readonly ref: KeyRef;
   readonly sealedSeed?: Uint8Array;
+  /** Of a key pair, in its raw form. */
+  readonly publicKey?: Uint8Array;
   /** Its ids as ciphertexts hold them, 16 bytes each: every operation needs them. */
   readonly idBytes: VersionIdBytes;
 }
+
+/** What encrypts and decrypts. */
+export type CipherVersion = KeyVersion<CipherSuite>;
+
+/** A key pair. */
+export type ExchangeVersion = KeyVersion<ExchangeSuite> & { readonly publicKey: Uint8Array };
 
 interface VersionIdBytes {
   readonly id: Uint8Array;
@@ -93,7 +107,7 @@ export function keyFromRow(row: KeyRow): Key {
     id: row.id,
     namespaceId: row.namespace_id,
     name: row.name,
-    suite: suiteOf(row),
+    suite: suiteOf(row, row.purpose),
     state: row.state,
     currentVersionId: row.current_version_id,
     currentOrdinal: row.current_ordinal,
@@ -107,7 +121,7 @@ function reuseOf({ data_key_reuse: reuse }: Pick<KeyRow, 'data_key_reuse'>): { d
 
 /** @param kek the key the row's `kek_id` names */
 export function versionFromRow(row: KeyVersionRow, kek: KeyRef): KeyVersion {
-  const suite = suiteOf(row);
+  const suite = suiteOf(row, row.usage);
   const { wrappedKey, sealedSeed } = partsOf(row.blob, suite);
   return {
     id: row.id,
@@ -118,6 +132,7 @@ export function versionFromRow(row: KeyVersionRow, kek: KeyRef): KeyVersion {
     suite,
     ref: { id: row.id, kind: suite.keyKind, blob: wrappedKey, under: kek },
     ...(sealedSeed && { sealedSeed }),
+    ...(row.public_key && { publicKey: row.public_key }),
     idBytes: versionIdBytes({ id: row.id, keyId: row.key_id, namespaceId: row.namespace_id }),
   };
 }
@@ -128,14 +143,17 @@ export function versionIdBytes(ids: Pick<KeyVersion, 'id' | 'keyId' | 'namespace
 
 function partsOf(
   blob: Uint8Array,
-  { protection }: Suite,
+  { protection, keyBytes }: Suite,
 ): { wrappedKey: Uint8Array; sealedSeed?: Uint8Array } {
-  return protection === 'hsm-sealed' ? splitSeedBlob(blob) : { wrappedKey: blob };
+  return protection === 'hsm-sealed' ? splitSeedBlob(blob, keyBytes) : { wrappedKey: blob };
 }
 
-function suiteOf({ algorithm, protection }: Pick<KeyRow, 'algorithm' | 'protection'>): Suite {
+function suiteOf(
+  { algorithm, protection }: Pick<KeyRow, 'algorithm' | 'protection'>,
+  purpose: string,
+): Suite {
   const suite = (suites as Record<string, Suite>)[algorithm];
-  if (suite?.protection !== protection) {
+  if (suite?.protection !== protection || suite.purpose !== purpose) {
     throw new ServiceError('internal', 'A stored record names an unknown algorithm.', {
       cause: new Error('unknown algorithm in an authenticated row: written by newer software'),
     });
@@ -143,8 +161,38 @@ function suiteOf({ algorithm, protection }: Pick<KeyRow, 'algorithm' | 'protecti
   return suite;
 }
 
+/** Both rows are authenticated: a version of another purpose than its key's was written by other software. */
+export function asCipher(version: KeyVersion): CipherVersion {
+  if (isCipher(version)) return version;
+  throw anotherPurpose();
+}
+
+export function asPair(version: KeyVersion): ExchangeVersion {
+  if (isPair(version)) return version;
+  throw anotherPurpose();
+}
+
+function isCipher(version: KeyVersion): version is CipherVersion {
+  return version.suite.purpose === 'encrypt';
+}
+
+function isPair(version: KeyVersion): version is ExchangeVersion {
+  return version.suite.purpose === 'exchange' && version.publicKey !== undefined;
+}
+
+function anotherPurpose(): ServiceError {
+  return new ServiceError('internal', 'A stored record does not fit another.', {
+    cause: new Error('a version has another purpose than its key'),
+  });
+}
+
 export function keyNotFound(): ServiceError {
   return new ServiceError('key/not-found', 'There is no such key.');
+}
+
+/** One refusal for every operation that a key is not for. */
+export function wrongPurpose(): ServiceError {
+  return new ServiceError('key/wrong-purpose', 'This key is not for this operation.');
 }
 
 export function targetOf(key: Key): AuditTarget {

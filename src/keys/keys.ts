@@ -11,7 +11,20 @@ import type { Hsm } from '../hsm/hsm.ts';
 import type { KeyState, VersionState } from '../store/schema.ts';
 import { isUniqueViolation, type Store } from '../store/store.ts';
 import { createKeyChanges, decryptingStates } from './change.ts';
-import { type Key, type KeyVersion, type KeyVersionView, type KeyView, keyView, targetOf } from './key.ts';
+import {
+  asCipher,
+  asPair,
+  type CipherVersion,
+  type ExchangeVersion,
+  type Key,
+  type KeyVersion,
+  type KeyVersionView,
+  type KeyView,
+  keyNotFound,
+  keyView,
+  targetOf,
+  wrongPurpose,
+} from './key.ts';
 import { createKeyListing } from './listing.ts';
 import { createLookup } from './lookup.ts';
 import type { SystemKeys } from './system-keys.ts';
@@ -59,10 +72,23 @@ export interface Keys {
   ): Promise<T>;
   /** For operations over several keys, inside `operations.run`. @throws key/not-found */
   find(principal: Principal, key: string): Promise<Key>;
-  /** The version to encrypt with, its uses counted (default 1). @throws key/disabled, key/version-disabled, key/usage-exhausted, key/conflict */
-  encrypting(key: Key, uses?: number): Promise<KeyVersion>;
-  /** The version to decrypt with; undefined when it is none of this key. @throws key/disabled, key/version-disabled */
-  decrypting(key: Key, versionId: string): Promise<KeyVersion | undefined>;
+  /**
+   * The version to encrypt with, its uses counted (default 1).
+   * @throws key/wrong-purpose, key/disabled, key/version-disabled, key/usage-exhausted, key/conflict
+   */
+  encrypting(key: Key, uses?: number): Promise<CipherVersion>;
+  /**
+   * The version to decrypt with; undefined when it is none of this key.
+   * @throws key/wrong-purpose, key/disabled, key/version-disabled
+   */
+  decrypting(key: Key, versionId: string): Promise<CipherVersion | undefined>;
+  /**
+   * A key pair of an exchange key: the current one, or that of an ordinal.
+   * @param use `public`: something new is made with it, as encryption does; `private`: something made before is
+   *   opened, as decryption does; `shown`: its public key is read, in every state
+   * @throws key/wrong-purpose, key/not-found, key/disabled, key/version-disabled
+   */
+  exchanging(key: Key, use: 'public' | 'private' | 'shown', ordinal?: number): Promise<ExchangeVersion>;
   /** Marks a version as used now: after a decryption that succeeded, so that forgeries are no use. */
   touch(version: KeyVersion): void;
   /** Writes last uses; to be called about once a minute. */
@@ -140,7 +166,7 @@ export function createKeys({
           namespace_id: namespaceId,
           name,
           algorithm: request.algorithm,
-          purpose: 'encrypt',
+          purpose: suites[request.algorithm].purpose,
           protection: suites[request.algorithm].protection,
           exportable: 0,
           state: 'enabled' as const,
@@ -174,14 +200,15 @@ export function createKeys({
       use(caller, 'keys.list-versions', ref, (key) => listing.versions(key.id, page)),
 
     update: (caller, ref, { description, tags, state, dataKeyReuse }) =>
-      use(caller, 'keys.update', ref, (key, operation) =>
-        changes.key(operation, key, {
+      use(caller, 'keys.update', ref, (key, operation) => {
+        if (dataKeyReuse && key.suite.purpose !== 'encrypt') throw wrongPurpose();
+        return changes.key(operation, key, {
           ...(description !== undefined && { description }),
           ...(tags !== undefined && { tags: JSON.stringify(tags) }),
           ...(state !== undefined && { state }),
           ...(dataKeyReuse !== undefined && { data_key_reuse: reuseText(dataKeyReuse) }),
-        }),
-      ),
+        });
+      }),
 
     updateVersion: (caller, ref, ordinal, state) =>
       use(caller, 'keys.update', ref, async (key, operation) => {
@@ -197,8 +224,9 @@ export function createKeys({
     find: lookup.find,
 
     async encrypting(key, uses = 1) {
+      if (key.suite.purpose !== 'encrypt') throw wrongPurpose();
       if (key.state !== 'enabled') throw disabled();
-      const version = await lookup.current(key);
+      const version = asCipher(await lookup.current(key));
       if (version.state !== 'enabled') throw versionDisabled();
       await usage.take(version, uses);
       usage.touch(version.id);
@@ -206,10 +234,22 @@ export function createKeys({
     },
 
     async decrypting(key, versionId) {
+      if (key.suite.purpose !== 'encrypt') throw wrongPurpose();
       if (key.state !== 'enabled') throw disabled();
       const version = await lookup.version(key, versionId);
       if (version && !decryptingStates.includes(version.state)) throw versionDisabled();
-      return version;
+      return version && asCipher(version);
+    },
+
+    async exchanging(key, use, ordinal) {
+      if (key.suite.purpose !== 'exchange') throw wrongPurpose();
+      if (use !== 'shown' && key.state !== 'enabled') throw disabled();
+      const asked = ordinal !== undefined && ordinal !== key.currentOrdinal;
+      const version = asked ? await lookup.ordinal(key, ordinal) : await lookup.current(key);
+      if (version === undefined) throw keyNotFound();
+      const may = { public: ['enabled'], private: decryptingStates, shown: undefined }[use];
+      if (may && !may.includes(version.state)) throw versionDisabled();
+      return asPair(version);
     },
 
     touch: (version) => usage.touch(version.id),

@@ -15,6 +15,8 @@ export interface Lookup {
   current(key: Key): Promise<KeyVersion>;
   /** @returns undefined unless it is a version of this key */
   version(key: Key, versionId: string): Promise<KeyVersion | undefined>;
+  /** @returns undefined when the key has no version of this ordinal */
+  ordinal(key: Key, ordinal: number): Promise<KeyVersion | undefined>;
   /** Forgets a key and the named versions after they were changed. */
   forget(key: { id: string; name: string; namespaceId: string }, versionIds?: readonly string[]): void;
 }
@@ -37,6 +39,10 @@ export function createLookup({
   const keyById = store.prepare<KeyRow>((db) => db.selectFrom('keys').selectAll().where('id', '=', ''));
   const versionById = store.prepare<KeyVersionRow>((db) =>
     db.selectFrom('key_versions').selectAll().where('id', '=', ''),
+  );
+
+  const versionByOrdinal = store.prepare<{ id: string }>((db) =>
+    db.selectFrom('key_versions').select('id').where('key_id', '=', '').where('ordinal', '=', 0),
   );
 
   async function loadId(namespaceId: string, name: string): Promise<string> {
@@ -91,6 +97,12 @@ export function createLookup({
       });
     },
     version,
+    async ordinal(key, ordinal) {
+      const [row] = await versionByOrdinal(key.id, ordinal);
+      const found = row && (await version(key, row.id));
+      // The ordinal is part of the authenticated row, as names are.
+      return found?.ordinal === ordinal ? found : undefined;
+    },
     forget(key, versionIds = []) {
       ids.delete(nameKey(key.namespaceId, key.name));
       keys.delete(key.id);

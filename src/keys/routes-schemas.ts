@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { algorithms } from '../crypto/suites.ts';
+import { type Algorithm, algorithms, purposes, suites } from '../crypto/suites.ts';
 import { keyNameSchema, keyRefSchema, plainText, tagsSchema, timestampText } from '../http/validation.ts';
+import { violate } from '../http/violations.ts';
 
-const ordinal = z
+export const ordinal = z
   .string()
   .regex(/^[1-9][0-9]{0,8}$/)
   .transform(Number)
@@ -28,17 +29,29 @@ const dataKeyReuse = z
       'decrypt as long: for HSMs that are slow or far away. Absent: every message goes through the HSM.',
   });
 
-export const createBody = z.strictObject({
-  name: keyNameSchema,
-  algorithm: z
-    .enum(algorithms)
-    .optional()
-    .transform((value) => value ?? 'aes-256-gcm'),
-  purpose: z.literal('encrypt').optional(),
-  description: description.optional().transform((value) => value ?? ''),
-  tags: tagsSchema.optional().transform((value) => value ?? {}),
-  dataKeyReuse: dataKeyReuse.optional(),
-});
+const defaultAlgorithms = { encrypt: 'aes-256-gcm', exchange: 'x-wing' } as const;
+
+/** `purpose` and `algorithm` each have a default by the other. */
+export const createBody = z
+  .strictObject({
+    name: keyNameSchema,
+    algorithm: z
+      .enum(algorithms)
+      .optional()
+      .meta({ description: 'Default `aes-256-gcm`; for the purpose `exchange`, `x-wing`.' }),
+    purpose: z.enum(purposes).optional().meta({ description: 'Default: what the algorithm is for.' }),
+    description: description.optional().transform((value) => value ?? ''),
+    tags: tagsSchema.optional().transform((value) => value ?? {}),
+    dataKeyReuse: dataKeyReuse.optional(),
+  })
+  .transform(({ purpose, ...body }, context) => {
+    const algorithm: Algorithm = body.algorithm ?? defaultAlgorithms[purpose ?? 'encrypt'];
+    const actual = suites[algorithm].purpose;
+    if (actual !== (purpose ?? actual)) return violate(context, { rule: 'purpose' }, ['purpose']);
+    if (actual !== 'encrypt' && body.dataKeyReuse)
+      return violate(context, { rule: 'purpose' }, ['dataKeyReuse']);
+    return { ...body, algorithm };
+  });
 
 export const updateBody = z.strictObject({
   description: description.optional(),

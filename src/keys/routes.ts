@@ -30,8 +30,7 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       answer: { status: 201, description: 'The key.', body: keyAnswer },
       problems: ['key/exists'],
       example: { name: 'payments', tags: { team: 'checkout' } },
-      handle: async ({ caller, body: { purpose: _, ...request } }) =>
-        keyOut(await keys.create(caller, request)),
+      handle: async ({ caller, body }) => keyOut(await keys.create(caller, body)),
     }),
     defineRoute({
       method: 'get',

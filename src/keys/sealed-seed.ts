@@ -3,14 +3,16 @@ import { ServiceError } from '../core/errors.ts';
 import type { Suite } from '../crypto/suites.ts';
 import type { Hsm, KeyRef, SeedPlace } from '../hsm/hsm.ts';
 
-/** Nonce, 32 bytes of seed, tag. */
-const sealedBytes = 12 + 32 + 16;
+/** A nonce before the seed, a tag behind it. */
+const sealBytes = 12 + 16;
+/** More than enough: of the algorithms' seeds one in 2^32 is no private key, or fewer. */
+const draws = 4;
 
 /** The version that a seed belongs to. */
 export interface SeedOwner {
   /** 16 bytes each. */
   readonly idBytes: { readonly id: Uint8Array; readonly keyId: Uint8Array; readonly namespaceId: Uint8Array };
-  readonly suite: Pick<Suite, 'name'>;
+  readonly suite: Pick<Suite, 'name' | 'keyBytes'>;
 }
 
 /** A seed opens for this version of this key in this namespace, and for this algorithm. */
@@ -19,8 +21,11 @@ function placeOf({ idBytes: { namespaceId, keyId, id }, suite }: SeedOwner): See
 }
 
 /** The two parts of what a `hsm-sealed` version's row holds, as `makeSeedBlob` joined them. */
-export function splitSeedBlob(blob: Uint8Array): { wrappedKey: Uint8Array; sealedSeed: Uint8Array } {
-  const at = Math.max(0, blob.length - sealedBytes);
+export function splitSeedBlob(
+  blob: Uint8Array,
+  seedBytes: number,
+): { wrappedKey: Uint8Array; sealedSeed: Uint8Array } {
+  const at = Math.max(0, blob.length - sealBytes - seedBytes);
   return { wrappedKey: blob.subarray(0, at), sealedSeed: blob.subarray(at) };
 }
 
@@ -28,16 +33,18 @@ export function splitSeedBlob(blob: Uint8Array): { wrappedKey: Uint8Array; seale
  * Makes a seed, random from the HSM, and seals it by a new key in the HSM that is for nothing else. The blob may be
  * all there will be of it: it is opened once.
  * @param id the version's, by which the HSM knows its key
- * @returns the wrapped key and the sealed seed
+ * @param publicKeyOf of a key pair's seed; undefined where the seed is no private key. It is given what was opened
+ * @returns the wrapped key and the sealed seed, and of a key pair the public key
  */
 export async function makeSeedBlob(
   hsm: Hsm,
   { id, kek, owner }: { id: string; kek: KeyRef; owner: SeedOwner },
-): Promise<Uint8Array> {
+  publicKeyOf?: (seed: Uint8Array) => Uint8Array | undefined,
+): Promise<{ blob: Uint8Array; publicKey?: Uint8Array }> {
   const wrappedKey = await hsm.generate('aes-256', kek);
   const ref: KeyRef = { id, kind: 'aes-256', blob: wrappedKey, under: kek };
   const place = placeOf(owner);
-  const seed = await hsm.random(32);
+  const seed = await drawSeed(hsm, owner.suite.keyBytes, publicKeyOf);
   let opened: Uint8Array | undefined;
   try {
     const sealedSeed = await hsm.sealSeed(ref, place, seed);
@@ -45,10 +52,24 @@ export async function makeSeedBlob(
     if (!equalBytes(opened, seed)) {
       throw new ServiceError('hsm/unavailable', 'The HSM sealed a seed that does not open again.');
     }
-    return concatBytes(wrappedKey, sealedSeed);
+    const publicKey = publicKeyOf?.(opened);
+    return { blob: concatBytes(wrappedKey, sealedSeed), ...(publicKey && { publicKey }) };
   } finally {
     wipe(seed, opened);
   }
+}
+
+async function drawSeed(
+  hsm: Hsm,
+  bytes: number,
+  publicKeyOf?: (seed: Uint8Array) => Uint8Array | undefined,
+): Promise<Uint8Array> {
+  for (let drawn = 0; drawn < draws; drawn += 1) {
+    const seed = await hsm.random(bytes);
+    if (publicKeyOf === undefined || publicKeyOf(seed) !== undefined) return seed;
+    wipe(seed);
+  }
+  throw new ServiceError('hsm/unavailable', 'The HSM gave no random bytes that are a private key.');
 }
 
 /** The seed of a `hsm-sealed` version, for the caller to wipe. @throws HsmRejected when it is not this version's */

@@ -5,7 +5,7 @@ import { isServiceError, ServiceError } from '../core/errors.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { KeyUsageRow } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
-import type { KeyVersion } from './key.ts';
+import type { CipherVersion } from './key.ts';
 
 /**
  * Counts the uses of key versions without a write a use: each process reserves a block durably before it
@@ -16,7 +16,7 @@ export interface Usage {
    * Takes `uses` of the version's allowance; resolves without waiting while the reserved block lasts.
    * @throws key/usage-exhausted at the suite's limit (NIST SP 800-38D §8.3)
    */
-  take(version: KeyVersion, uses: number): Promise<void>;
+  take(version: CipherVersion, uses: number): Promise<void>;
   /** Marks a version as used now, in memory. */
   touch(versionId: string): void;
   /** When it was last used, as far as this process knows without the store. Milliseconds. */
@@ -47,7 +47,7 @@ export function createUsage({
   rows: RowAuthenticator;
   clock: Clock;
   /** Called when a reservation passes the suite's rotation limit. */
-  onRotationDue: (version: KeyVersion) => void;
+  onRotationDue: (version: CipherVersion) => void;
 }): Usage {
   const blocks = createCache<Block>(blocksLimit);
   let touched = new Map<string, number>();
@@ -56,7 +56,7 @@ export function createUsage({
   let flushed: Promise<void> = Promise.resolve();
 
   /** Adds to the durable count; compare-and-set, so that processes never share a block. */
-  async function reserve(version: KeyVersion, uses: number): Promise<Block> {
+  async function reserve(version: CipherVersion, uses: number): Promise<Block> {
     const { refuseAfterUses, rotateAfterUses } = version.suite;
     for (let attempt = 0; attempt < 10; attempt += 1) {
       const row = await usageRow(store, rows, version.id);

@@ -1,5 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import { newId } from '../core/ids.ts';
+import { publicKeyOf } from '../crypto/kem/pairs.ts';
 import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm, KeyRef } from '../hsm/hsm.ts';
 import type { StoreTransaction } from '../store/store.ts';
@@ -37,29 +38,39 @@ export function createVersionMaker({
 }): MakeVersion {
   const { rows } = systemKeys;
 
-  async function makeBlob(key: OfKey, id: string, kek: KeyRef): Promise<Uint8Array> {
+  async function makeBlob(
+    key: OfKey,
+    id: string,
+    kek: KeyRef,
+  ): Promise<{ blob: Uint8Array; publicKey?: Uint8Array }> {
     const suite = suites[key.algorithm];
-    if (suite.protection !== 'hsm-sealed') return await hsm.generate(suite.keyKind, kek);
+    if (suite.protection !== 'hsm-sealed') return { blob: await hsm.generate(suite.keyKind, kek) };
     const idBytes = versionIdBytes({ id, keyId: key.id, namespaceId: key.namespaceId });
-    return await makeSeedBlob(hsm, { id, kek, owner: { idBytes, suite } });
+    return await makeSeedBlob(
+      hsm,
+      { id, kek, owner: { idBytes, suite } },
+      suite.purpose === 'exchange' ? (seed) => publicKeyOf(suite.name, seed) : undefined,
+    );
   }
 
   return async (key, ordinal) => {
     const kek = await systemKeys.activeKek(key.namespaceId);
     const id = newId();
+    const { purpose, protection } = suites[key.algorithm];
+    const { blob, publicKey } = await makeBlob(key, id, kek);
     const version = await rows.seal('key_versions', {
       id,
       namespace_id: key.namespaceId,
       key_id: key.id,
       ordinal,
       algorithm: key.algorithm,
-      usage: 'encrypt',
-      protection: suites[key.algorithm].protection,
+      usage: purpose,
+      protection,
       exportable: 0,
       state: 'enabled',
       kek_id: kek.id,
-      public_key: null,
-      blob: await makeBlob(key, id, kek),
+      public_key: publicKey ?? null,
+      blob,
       created_at: clock.now(),
       revision: 1,
     });

@@ -39,6 +39,9 @@ let service: TestService;
 /** Things that operations are tried on. */
 let key: string;
 let ciphertext: string;
+let pair: string;
+let agreeing: string;
+let encapsulated: { ciphertext: unknown; confirmation: unknown };
 let otherNamespace: string;
 const tokens = new Map<string, MadeToken>();
 
@@ -47,6 +50,12 @@ beforeAll(async () => {
   key = freshName('key');
   await makeKey(service, key);
   ciphertext = await seal(service, key);
+  pair = freshName('pair');
+  agreeing = freshName('agreeing');
+  await service.call('POST', '/v1/keys', { name: pair, purpose: 'exchange' });
+  await service.call('POST', '/v1/keys', { name: agreeing, algorithm: 'x25519' });
+  const made = await service.call('POST', `/v1/keys/${pair}/encapsulate`, {});
+  encapsulated = { ciphertext: made.body['ciphertext'], confirmation: made.body['confirmation'] };
   otherNamespace = (await makeNamespace(service, ['keys:admin'])).name;
   for (const scope of all) tokens.set(scope, await makeToken(service, { scopes: [scope] }));
 });
@@ -114,6 +123,30 @@ const rows: readonly Row[] = [
   {
     ...{ operationId: 'batch', action: 'envelope.batch', allowed: anyKeys, status: 200 },
     request: async () => ['POST', '/v1/batch', { operations: [{ operation: 'random', bytes: 8 }] }],
+  },
+  {
+    ...{ operationId: 'getPublicKey', action: 'exchange.public-key', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', `/v1/keys/${pair}/public-key`],
+  },
+  {
+    ...{ operationId: 'encapsulate', action: 'exchange.encapsulate', allowed: ['keys:encrypt'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${pair}/encapsulate`, {}],
+  },
+  {
+    ...{ operationId: 'decapsulate', action: 'exchange.decapsulate', allowed: ['keys:decrypt'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${pair}/decapsulate`, encapsulated],
+  },
+  {
+    ...{ operationId: 'confirm', action: 'exchange.confirm', allowed: ['keys:decrypt'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${pair}/confirm`, encapsulated],
+  },
+  {
+    ...{ operationId: 'derive', action: 'exchange.derive', allowed: ['keys:decrypt'], status: 200 },
+    request: async () => [
+      'POST',
+      `/v1/keys/${agreeing}/derive`,
+      { peerPublicKey: Buffer.alloc(32, 9).toString('base64'), label: 'test' },
+    ],
   },
   {
     ...{ operationId: 'createNamespace', action: 'access.create-namespace', allowed: ['service:admin'] },

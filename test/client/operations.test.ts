@@ -8,7 +8,7 @@ import { systemPaths } from '../../src/http/openapi-parts.ts';
 
 const unused = {} as never;
 const routes = allRoutes({
-  ...{ keys: unused, envelopes: unused, namespaces: unused, tokens: unused },
+  ...{ keys: unused, envelopes: unused, exchanges: unused, namespaces: unused, tokens: unused },
   ...{ audit: unused, operations: unused },
 });
 

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import { algorithms, suiteByNumber, suites } from '../../src/crypto/suites.ts';
+import { algorithms, cipherSuites, exchangeAlgorithms, suiteByNumber, suites } from '../../src/crypto/suites.ts';
 import { blockUses } from '../../src/keys/usage.ts';
 
 /** Guarantees the numbers written into ciphertexts: they are never reused and never change. */
 test('suite numbers stand still', () => {
-  const shown = Object.values(suites).map((suite) => {
+  const shown = Object.values(cipherSuites).map((suite) => {
     const { name, number, keyBytes, nonceBytes, protection } = suite;
     return [name, number, keyBytes, nonceBytes, protection];
   });
@@ -15,6 +15,21 @@ test('suite numbers stand still', () => {
     ['xchacha20-poly1305', 4, 32, 24, 'hsm-sealed'],
     ['xaes-256-gcm', 5, 32, 24, 'derived'],
   ]);
+  expect(exchangeAlgorithms.map((name) => [name, suites[name].number, suites[name].keyBytes])).toEqual([
+    ['x-wing', 32, 32],
+    ['ml-kem-512', 33, 64],
+    ['ml-kem-768', 34, 64],
+    ['ml-kem-1024', 35, 64],
+    ['x25519', 36, 32],
+    ['p256', 37, 32],
+    ['p384', 38, 48],
+  ]);
+});
+
+/** Guarantees the ids that are bound into keys and proofs, and that a draft's names its version. */
+test('suite ids stand still', () => {
+  const ids = exchangeAlgorithms.map((name) => suites[name].id);
+  expect(ids).toEqual(['x-wing/draft-connolly-cfrg-xwing-kem-10', ...exchangeAlgorithms.slice(1)]);
 });
 
 /** Guarantees that a number leads to one suite, a suite to its own name, and unknown numbers to none. */
@@ -24,9 +39,10 @@ test('suites are found by number', () => {
   expect(algorithms).toEqual(Object.keys(suites));
   for (const [name, suite] of Object.entries(suites)) {
     expect(suite.name).toBe(name);
-    expect(suiteByNumber(suite.number)).toBe(suite);
+    // Of what ciphertexts are made under; key pairs make none.
+    expect(suiteByNumber(suite.number)).toBe(suite.purpose === 'encrypt' ? suite : undefined);
   }
-  const known = new Set<number>(all.map(({ number }) => number));
+  const known = new Set<number>(Object.values(cipherSuites).map(({ number }) => number));
   for (let number = 0; number < 256; number += 1) {
     expect(suiteByNumber(number) !== undefined).toBe(known.has(number));
   }
@@ -37,7 +53,7 @@ test('suites are found by number', () => {
  * 192 bits far more than that, within what a count holds exactly.
  */
 test('uses are bounded', () => {
-  for (const suite of Object.values(suites)) {
+  for (const suite of Object.values(cipherSuites)) {
     const [least, most] = suite.nonceBytes === 12 ? [2 ** 30, 2 ** 32] : [2 ** 50, 2 ** 52];
     expect(suite.rotateAfterUses).toBeGreaterThanOrEqual(least);
     expect(suite.rotateAfterUses).toBeLessThan(suite.refuseAfterUses);

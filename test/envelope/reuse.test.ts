@@ -4,7 +4,7 @@ import type { ParsedCiphertext } from '../../src/envelope/format.ts';
 import type { Messages } from '../../src/envelope/messages.ts';
 import { createPayloads, payloadHeader } from '../../src/envelope/payloads.ts';
 import type { Hsm } from '../../src/hsm/hsm.ts';
-import type { KeyVersion } from '../../src/keys/key.ts';
+import type { CipherVersion } from '../../src/keys/key.ts';
 import { wrappedOf } from '../crypto/payload/support.ts';
 import { startTestService, type TestService } from '../support/service.ts';
 import { base64, driver } from './support.ts';
@@ -143,7 +143,7 @@ test('spares the HSM', async () => {
   const hsm = { random: () => given(dataKey) } as unknown as Hsm;
   const messages = { seal: () => given(wrapped), open: () => given(dataKey) } as unknown as Messages;
   const payloads = createPayloads({ hsm, messages });
-  const version = { id: 'version' } as KeyVersion;
+  const version = { id: 'version' } as CipherVersion;
   const parsed = {} as ParsedCiphertext;
   for (const limits of [{ ...reuse, messages: 100 }, undefined]) {
     asked = 0;

@@ -1,7 +1,7 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 import { newId } from '../../src/core/ids.ts';
-import { type Algorithm, suites } from '../../src/crypto/suites.ts';
-import { type KeyVersion, versionIdBytes } from '../../src/keys/key.ts';
+import { type CipherAlgorithm as Algorithm, cipherSuites as suites } from '../../src/crypto/suites.ts';
+import { type CipherVersion, versionIdBytes } from '../../src/keys/key.ts';
 import { type ReferenceInput, referenceOpen, referenceSeal } from '../support/reference-aead.ts';
 import type { KnownKek } from '../support/token.ts';
 import type { Context } from './support.ts';
@@ -68,7 +68,7 @@ export function openBySpec(ciphertext: Uint8Array, key: Uint8Array, namespaceId:
 
 /** A ciphertext of the version by the written format. */
 export function sealBySpec(
-  { id, keyId, namespaceId, suite: { name } }: Pick<KeyVersion, 'id' | 'keyId' | 'namespaceId' | 'suite'>,
+  { id, keyId, namespaceId, suite: { name } }: Pick<CipherVersion, 'id' | 'keyId' | 'namespaceId' | 'suite'>,
   key: Uint8Array,
   {
     kind = 'message',
@@ -96,8 +96,8 @@ export function knownVersion(
   kek: KnownKek,
   algorithm: Algorithm,
   key: Uint8Array,
-  ids: Partial<Pick<KeyVersion, 'id' | 'keyId' | 'namespaceId'>> = {},
-): KeyVersion {
+  ids: Partial<Pick<CipherVersion, 'id' | 'keyId' | 'namespaceId'>> = {},
+): CipherVersion {
   const { id = newId(), keyId = newId(), namespaceId = newId() } = ids;
   const suite = suites[algorithm];
   const version = {

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { deriveMessageKey } from '../../src/crypto/payload/derive.ts';
 import { nodeCiphers } from '../../src/crypto/payload/node-ciphers.ts';
-import type { Algorithm } from '../../src/crypto/suites.ts';
+import type { CipherAlgorithm as Algorithm } from '../../src/crypto/suites.ts';
 import { makeKey, member } from '../access/support.ts';
 import type { Planted } from '../service/traces.ts';
 import { freshDataDir, removeDirectory } from '../support/data.ts';

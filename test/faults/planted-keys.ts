@@ -1,4 +1,4 @@
-import { type Algorithm, suites } from '../../src/crypto/suites.ts';
+import { type CipherAlgorithm as Algorithm, cipherSuites as suites } from '../../src/crypto/suites.ts';
 import { parseCiphertext } from '../../src/envelope/format.ts';
 import { versionFromRow } from '../../src/keys/key.ts';
 import { openSeed } from '../../src/keys/sealed-seed.ts';

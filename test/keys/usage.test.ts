@@ -6,8 +6,8 @@ import fc from 'fast-check';
 import { sql } from 'kysely';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { newId } from '../../src/core/ids.ts';
-import { type Algorithm, suites } from '../../src/crypto/suites.ts';
-import { type KeyVersion, versionIdBytes } from '../../src/keys/key.ts';
+import { type CipherAlgorithm as Algorithm, cipherSuites as suites } from '../../src/crypto/suites.ts';
+import { type CipherVersion, versionIdBytes } from '../../src/keys/key.ts';
 import { blockUses, createUsage, type Usage } from '../../src/keys/usage.ts';
 import { migrate } from '../../src/store/migrations.ts';
 import { createRowAuthenticator } from '../../src/store/rows.ts';
@@ -41,7 +41,7 @@ async function place() {
     /** The counting of one process. */
     usage: (): Usage =>
       createUsage({ store, rows, clock, onRotationDue: (version) => void due.push(version.id) }),
-    async version(reserved = 0, algorithm: Algorithm = 'aes-256-gcm'): Promise<KeyVersion> {
+    async version(reserved = 0, algorithm: Algorithm = 'aes-256-gcm'): Promise<CipherVersion> {
       const ids = { id: newId(), keyId: newId(), namespaceId: newId() };
       const { id, namespaceId } = ids;
       const row = { version_id: id, namespace_id: namespaceId, reserved, revision: 1 };
@@ -56,7 +56,7 @@ async function place() {
         idBytes: versionIdBytes(ids),
       };
     },
-    async row(version: KeyVersion) {
+    async row(version: CipherVersion) {
       const row = await store.db
         .selectFrom('key_usage')
         .selectAll()
@@ -142,9 +142,9 @@ describe('blocks', () => {
       .set({ reserved: 0 })
       .where('version_id', '=', altered?.id ?? '')
       .execute();
-    await expect(here.usage().take(altered as KeyVersion, 1)).rejects.toMatchObject({ code: 'internal' });
+    await expect(here.usage().take(altered as CipherVersion, 1)).rejects.toMatchObject({ code: 'internal' });
     await usage.close();
-    for (const version of [first, last]) expect((await here.row(version as KeyVersion)).reserved).toBe(1);
+    for (const version of [first, last]) expect((await here.row(version as CipherVersion)).reserved).toBe(1);
   });
 });
 
@@ -206,7 +206,7 @@ test('last uses', async () => {
     usage.touch(id);
   }
   expect(usage.lastUsed(versions[3]?.id ?? '')).toBe(5003);
-  const [first] = versions as [KeyVersion];
+  const [first] = versions as [CipherVersion];
   expect((await here.row(first)).last_used_at).toBeNull();
   await usage.flush();
   for (const [index, version] of versions.entries()) {
@@ -243,7 +243,7 @@ test('closing waits for a flush under way', async () => {
   for (const { id } of versions) usage.touch(id);
   const flushing = usage.flush();
   await Promise.resolve();
-  const last = versions.at(-1) as KeyVersion;
+  const last = versions.at(-1) as CipherVersion;
   expect(usage.lastUsed(last.id)).toBe(1000);
   await usage.close();
   expect((await here.row(last)).last_used_at).toBe(1000);

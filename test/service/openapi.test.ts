@@ -316,6 +316,7 @@ test('tells of every route', async () => {
     routes: allRoutes({
       keys: unused,
       envelopes: unused,
+      exchanges: unused,
       namespaces: unused,
       tokens: unused,
       audit: unused,
