@@ -28,8 +28,9 @@ import {
 
 const tag = 'Encryption';
 const counting = ['key/usage-exhausted', 'key/conflict'] as const;
-const encrypting = ['key/not-found', 'key/disabled', 'key/version-disabled', ...counting] as const;
-const decrypting = ['envelope/decryption-failed', 'key/disabled', 'key/version-disabled'] as const;
+const using = ['key/wrong-purpose', 'key/disabled', 'key/version-disabled'] as const;
+const encrypting = ['key/not-found', ...using, ...counting] as const;
+const decrypting = ['envelope/decryption-failed', ...using] as const;
 
 export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
   return [

@@ -69,7 +69,7 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       summary: 'Change the description, tags, state or data-key reuse of a key',
       request: { params, body: updateBody },
       answer: { status: 200, description: 'The key.', body: keyAnswer },
-      problems: ['key/not-found', 'key/conflict'],
+      problems: ['key/not-found', 'key/wrong-purpose', 'key/conflict'],
       example: { state: 'disabled' },
       handle: async ({ caller, params: { key }, body }) => keyOut(await keys.update(caller, key, body)),
     }),

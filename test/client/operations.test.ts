@@ -138,5 +138,8 @@ test('the types turn the right members', () => {
   visit(jsonOf(batchItem, 'input'));
   // NumberMember and ByteMember of src/client/types.ts.
   expect([...numbers].toSorted()).toEqual(['limit', 'version']);
-  expect([...bytes].toSorted()).toEqual(['bytes', 'ciphertext', 'plaintext', 'wrapped']);
+  expect([...bytes].toSorted()).toEqual([
+    ...['bytes', 'ciphertext', 'confirmation', 'derived', 'expectedConfirmation', 'info', 'peerPublicKey'],
+    ...['plaintext', 'publicKey', 'sharedSecret', 'wrapped'],
+  ]);
 });

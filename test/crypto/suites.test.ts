@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { algorithms, cipherSuites, exchangeAlgorithms, suiteByNumber, suites } from '../../src/crypto/suites.ts';
+import {
+  algorithms,
+  cipherSuites,
+  exchangeAlgorithms,
+  suiteByNumber,
+  suites,
+} from '../../src/crypto/suites.ts';
 import { blockUses } from '../../src/keys/usage.ts';
 
 /** Guarantees the numbers written into ciphertexts: they are never reused and never change. */

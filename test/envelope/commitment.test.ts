@@ -1,6 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ServiceError } from '../../src/core/errors.ts';
-import { type CipherAlgorithm as Algorithm, cipherAlgorithms as algorithms, cipherSuites as suites } from '../../src/crypto/suites.ts';
+import {
+  type CipherAlgorithm as Algorithm,
+  cipherAlgorithms as algorithms,
+  cipherSuites as suites,
+} from '../../src/crypto/suites.ts';
 import { parseCiphertext } from '../../src/envelope/format.ts';
 import { createMessages } from '../../src/envelope/messages.ts';
 import type { Hsm } from '../../src/hsm/hsm.ts';

@@ -1,7 +1,11 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { idBytes } from '../../src/core/ids.ts';
-import { type CipherAlgorithm as Algorithm, cipherAlgorithms as algorithms, cipherSuites as suites } from '../../src/crypto/suites.ts';
+import {
+  type CipherAlgorithm as Algorithm,
+  cipherAlgorithms as algorithms,
+  cipherSuites as suites,
+} from '../../src/crypto/suites.ts';
 import { type CiphertextKind, type Context, parseCiphertext } from '../../src/envelope/format.ts';
 import { createMessages } from '../../src/envelope/messages.ts';
 import { type KnownKek, openTestToken, type TestToken } from '../support/token.ts';

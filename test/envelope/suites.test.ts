@@ -1,7 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type CipherAlgorithm as Algorithm, cipherAlgorithms as algorithms, cipherSuites as suites } from '../../src/crypto/suites.ts';
+import {
+  type CipherAlgorithm as Algorithm,
+  cipherAlgorithms as algorithms,
+  cipherSuites as suites,
+} from '../../src/crypto/suites.ts';
 import { startTestService, type TestService } from '../support/service.ts';
 import { base64, bytes, driver, flipped, overwritten, withoutRequestId } from './support.ts';
 

@@ -34,7 +34,8 @@ beforeAll(async () => {
   const revoked = await makeToken(service, { scopes: ['keys:encrypt'] });
   const spare = await makeToken(service, { scopes: ['keys:encrypt'] });
   pool = {
-    keys: [...keys, ...ids, 'fuzz-absent', marker],
+    right: await rightRequests(),
+    keys: [...keys, 'fuzz-pair', 'fuzz-agreeing', ...ids, 'fuzz-absent', marker],
     ciphertexts,
     tokenIds: [revoked.id, spare.id, 'absent', marker],
     credentials: [
@@ -49,6 +50,21 @@ afterAll(async () => {
   agent.destroy();
   await service.dispose();
 });
+
+/** Requests about key pairs that are answered as they are. */
+async function rightRequests(): Promise<Pool['right']> {
+  const post = async (path: string, body: object) => (await service.call('POST', path, body)).body;
+  await post('/v1/keys', { name: 'fuzz-pair', purpose: 'exchange' });
+  await post('/v1/keys', { name: 'fuzz-agreeing', algorithm: 'p256' });
+  const made = await post('/v1/keys/fuzz-pair/encapsulate', {});
+  const opening = {
+    key: 'fuzz-pair',
+    body: { ciphertext: made['ciphertext'], confirmation: made['confirmation'] },
+  };
+  const { body: shown } = await service.call('GET', '/v1/keys/fuzz-agreeing/public-key');
+  const deriving = { key: 'fuzz-agreeing', body: { peerPublicKey: shown['publicKey'], label: 'fuzz' } };
+  return { decapsulate: opening, confirm: opening, derive: deriving };
+}
 
 interface Reply extends Received {
   readonly milliseconds: number;

@@ -11,6 +11,7 @@ let service: TestService;
 let document: Document;
 let key: string;
 let ciphertext: string;
+let encapsulated: object;
 /** A token that may do nothing but read the audit log, and one that may do nothing else. */
 let reader: string;
 let keyUser: string;
@@ -21,6 +22,11 @@ beforeAll(async () => {
   key = freshName('key');
   await makeKey(service, key);
   ciphertext = await seal(service, key);
+  for (const [name, algorithm] of Object.entries({ pair: 'x-wing', agreeing: 'x25519' }))
+    await service.call('POST', '/v1/keys', { name: `${key}-${name}`, algorithm });
+  const made = await service.call('POST', `/v1/keys/${key}-pair/encapsulate`, { info: 'AAAA' });
+  const { ciphertext: text, confirmation } = made.body;
+  encapsulated = { ciphertext: text, confirmation, info: 'AAAA', version: 1 };
   reader = (await makeToken(service, { scopes: ['audit:read'] })).secret;
   keyUser = (await makeToken(service, { scopes: ['keys:admin'] })).secret;
 });
@@ -42,6 +48,8 @@ async function checked(
   expect([operationId, answer.status, faults]).toEqual([operationId, answer.status, []]);
   return [answer.status, answer.body['code']];
 }
+
+const peer = Buffer.alloc(32, 9).toString('base64');
 
 /** For each operation, calls that succeed: all its parameters and members are used in at least one. */
 const successes: Readonly<
@@ -106,6 +114,23 @@ const successes: Readonly<
       },
     ],
   ],
+  getPublicKey: async () => [
+    [200, `/v1/keys/${key}-pair/public-key`],
+    [200, `/v1/keys/${key}-agreeing/public-key?version=1`],
+  ],
+  encapsulate: async () => [
+    [200, `/v1/keys/${key}-pair/encapsulate`, {}],
+    [200, `/v1/keys/${key}-pair/encapsulate`, { info: 'AAAA' }],
+  ],
+  decapsulate: async () => [[200, `/v1/keys/${key}-pair/decapsulate`, encapsulated]],
+  confirm: async () => [[200, `/v1/keys/${key}-pair/confirm`, encapsulated]],
+  derive: async () => [
+    [200, `/v1/keys/${key}-agreeing/derive`, { peerPublicKey: peer, label: 'a' }],
+    [
+      ...([200, `/v1/keys/${key}-agreeing/derive`] as const),
+      { peerPublicKey: peer, label: 'a', version: 1, info: 'AAAA', bytes: 16 },
+    ],
+  ],
   createNamespace: async () => [
     [201, '/v1/access/namespaces', { name: freshName('made') }],
     [201, '/v1/access/namespaces', { name: freshName('made'), region: 'eu-1' }],
@@ -161,9 +186,11 @@ test('answers as described', { timeout: 60_000 }, async () => {
 /** Guarantees that the examples of the document can be sent as they are. */
 test('examples work', async () => {
   await makeKey(service, 'payments');
+  await service.call('POST', '/v1/keys', { name: 'inbox', purpose: 'exchange' });
   let sent = 0;
   for (const operation of document.operations.filter(({ example }) => example !== undefined)) {
-    const path = operation.path.replace('{key}', 'payments').replace('{version}', '1');
+    const example = operation.operationId === 'encapsulate' ? 'inbox' : 'payments';
+    const path = operation.path.replace('{key}', example).replace('{version}', '1');
     // An example disables the key; the key of the first example is there by now.
     await service.call('PATCH', '/v1/keys/payments', { state: 'enabled' });
     const taken = operation.operationId === 'createKey';
@@ -252,6 +279,10 @@ test('refuses each in its way', async () => {
   ][] = [
     ['createKey', 409, 'key/exists', '/v1/keys', { name: key }],
     ['createNamespace', 409, 'access/namespace-exists', '/v1/access/namespaces', { name: 'taken' }],
+    ['encrypt', 409, 'key/wrong-purpose', `/v1/keys/${key}-pair/encrypt`, { plaintext }],
+    ['encapsulate', 409, 'key/wrong-purpose', `/v1/keys/${key}/encapsulate`, {}],
+    ['derive', 409, 'key/wrong-purpose', `/v1/keys/${key}-pair/derive`, { peerPublicKey: peer, label: 'a' }],
+    ['decapsulate', 400, 'exchange/refused', `/v1/keys/${key}-pair/decapsulate`, { ciphertext: 'AAAA' }],
     ['revokeToken', 404, 'access/token-not-found', '/v1/access/tokens/none'],
     ['updateKeyVersion', 404, 'key/not-found', `/v1/keys/${key}/versions/99`, { state: 'disabled' }],
     ['listKeyVersions', 400, 'request/invalid', `/v1/keys/${key}/versions?cursor=x`],

@@ -31,6 +31,8 @@ export interface Pool {
   readonly keys: readonly string[];
   readonly ciphertexts: readonly string[];
   readonly tokenIds: readonly string[];
+  /** By operation: what random members would hardly ever fit together to. */
+  readonly right: Readonly<Record<string, { readonly key: string; readonly body: object }>>;
   readonly credentials: readonly { readonly authorization: string | undefined; readonly known: boolean }[];
 }
 
@@ -307,22 +309,30 @@ export function shots(document: Document, pool: Pool): fc.Arbitrary<Shot> {
 }
 
 function shotAt(document: Document, operation: Operation, pool: Pool): fc.Arbitrary<Shot> {
+  const right = pool.right[operation.operationId];
+  const orRight = <T>(known: T | undefined, arbitrary: fc.Arbitrary<T>) =>
+    known === undefined ? arbitrary : fc.oneof(fc.constant(known), arbitrary);
   const some = <T>(arbitrary: fc.Arbitrary<T>, oneIn: number) =>
     fc.oneof({ weight: oneIn - 1, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary });
   return fc
     .record({
-      parameters: fc.record(
-        Object.fromEntries(
-          operation.parameters.map(({ name, in: place, schema }) => [
-            name,
-            valueOf(document, schema, pool, `${name} in ${place}`),
-          ]),
+      parameters: orRight(
+        right && { key: right.key },
+        fc.record(
+          Object.fromEntries(
+            operation.parameters.map(({ name, in: place, schema }) => [
+              name,
+              valueOf(document, schema, pool, `${name} in ${place}`),
+            ]),
+          ),
+          {
+            requiredKeys: operation.parameters.flatMap(({ name, required }) => (required ? [name] : [])),
+          },
         ),
-        {
-          requiredKeys: operation.parameters.flatMap(({ name, required }) => (required ? [name] : [])),
-        },
       ),
-      value: operation.body ? valueOf(document, operation.body, pool) : fc.constant(undefined),
+      value: operation.body
+        ? orRight(right?.body, valueOf(document, operation.body, pool))
+        : fc.constant(undefined),
       stray: operation.body ? fc.constant(undefined) : some(fc.constantFrom('{}', marker), 12),
       valueChange: some(valueChange, 3),
       textChange: some(fc.constantFrom(...textChanges.keys()), 6),
