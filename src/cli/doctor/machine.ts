@@ -3,6 +3,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Adapters } from '../../adapters.ts';
 import type { Config } from '../../config.ts';
+import { mlKemSource } from '../../crypto/kem/ml-kem.ts';
 import type { Store } from '../../store/store.ts';
 import { keepMemory } from '../memory.ts';
 import { connectionsWithin } from '../open-files.ts';
@@ -18,6 +19,10 @@ export function checkProcess({ maxConnections }: Config): Finding[] {
     major >= oldestNode
       ? ok('Node', process.version)
       : failed('Node', process.version, `install Node ${oldestNode} or later`);
+  const postQuantum =
+    mlKemSource === 'node:crypto'
+      ? ok('ML-KEM', 'by this Node')
+      : warning('ML-KEM', `by ${mlKemSource}, in JavaScript`, 'run a Node with OpenSSL 3.5: it is faster');
   const next = 'set the limit of core files to 0: `ulimit -c 0`, LimitCORE=0';
   const cores = keepMemory()
     ? ok('core dumps', 'hold none of the service’s memory')
@@ -31,7 +36,7 @@ export function checkProcess({ maxConnections }: Config): Finding[] {
           `enough for ${connections} connections of ${maxConnections}, if the service is started like this`,
           'raise `ulimit -n` or LimitNOFILE, or lower STATHERA_MAX_CONNECTIONS',
         );
-  return [node, cores, files];
+  return [node, postQuantum, cores, files];
 }
 
 /** What the clock can be off by before it is said. */
