@@ -2,7 +2,7 @@ import { createHmac, hkdfSync } from 'node:crypto';
 
 // Confirmations and derived keys word for word from src/exchange/README.md, on nothing of the service.
 
-export function prefixed(...fields: (Uint8Array | string)[]): Buffer {
+function prefixed(...fields: (Uint8Array | string)[]): Buffer {
   return Buffer.concat(
     fields.flatMap((field) => {
       const bytes = Buffer.from(field);

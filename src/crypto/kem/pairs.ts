@@ -1,4 +1,4 @@
-import { createPublicKey, type JsonWebKey } from 'node:crypto';
+import type { JsonWebKey, KeyObject } from 'node:crypto';
 import type { ExchangeAlgorithm } from '../suites.ts';
 import {
   type Agreement,
@@ -50,10 +50,7 @@ export function publicKeyForms(algorithm: ExchangeAlgorithm, raw: Uint8Array): P
   return { pem: String(key.export({ format: 'pem', type: 'spki' })), jwk: key.export({ format: 'jwk' }) };
 }
 
-function keyObjectOf(
-  algorithm: ExchangeAlgorithm,
-  raw: Uint8Array,
-): ReturnType<typeof createPublicKey> | undefined {
+function keyObjectOf(algorithm: ExchangeAlgorithm, raw: Uint8Array): KeyObject | undefined {
   switch (algorithm) {
     // The draft gives it an object identifier, but nothing reads it yet.
     case 'x-wing':
