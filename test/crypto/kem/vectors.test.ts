@@ -54,6 +54,7 @@ describe.each(Object.entries(mlKems))('ML-KEM by %s', (_, mlKem) => {
     const groups = largeSetGroups<KemCase>(`wycheproof/mlkem_${sizeOf(name)}_test`);
     skip(groups.length === 0, absent);
     for (const published of groups.flat()) checkKem(mlKem(name), published);
+    expect(groups.flat().length).toBeGreaterThan(100);
   });
 
   /** Guarantees that public keys of another length or with unreduced coefficients are refused, and no others. */
@@ -139,7 +140,7 @@ describe.each(Object.entries(mlKems))('X-Wing on ML-KEM by %s', (_, mlKem) => {
 
   function check(
     cases: readonly { seed: string; eseed: string; pk: string; ct: string; ss: string }[],
-  ): void {
+  ): number {
     for (const { seed, eseed, pk, ct, ss } of cases) {
       const key = kem.privateKey(hex(seed));
       expect(hexOf(key.publicKey)).toBe(pk);
@@ -147,10 +148,11 @@ describe.each(Object.entries(mlKems))('X-Wing on ML-KEM by %s', (_, mlKem) => {
       const made = ml_kem768_x25519.encapsulate(hex(pk), hex(eseed));
       expect([hexOf(made.cipherText), hexOf(made.sharedSecret)]).toEqual([ct, ss]);
     }
+    return cases.length;
   }
 
   /** Guarantees the draft's own vectors: public key of a seed, secret of a ciphertext. */
-  test('committed vectors', () => check(committedCases('x-wing')));
+  test('committed vectors', () => expect(check(committedCases('x-wing'))).toBe(3));
 
   /** Guarantees those of the draft that names the same construction MLKEM768-X25519. */
   test('concrete hybrid KEMs', ({ skip }) => {
@@ -158,7 +160,7 @@ describe.each(Object.entries(mlKems))('X-Wing on ML-KEM by %s', (_, mlKem) => {
       'xwing/hybrid-MLKEM768X25519.json',
     );
     skip(cases.length === 0, absent);
-    check(cases.map(({ randomness, ...rest }) => ({ ...rest, eseed: randomness })));
+    expect(check(cases.map(({ randomness, ...rest }) => ({ ...rest, eseed: randomness })))).toBe(10);
   });
 });
 
@@ -176,7 +178,9 @@ const dhSets = [
 describe.each(dhSets)('Diffie-Hellman, $curve', ({ curve, committed, large }) => {
   /** Guarantees the published answers that are committed: at least one for each of Wycheproof's flags. */
   test('committed vectors', async () => {
-    for (const published of committedCases<DhCase>(committed)) await checkDh(curve, published);
+    const cases = committedCases<DhCase>(committed);
+    for (const published of cases) await checkDh(curve, published);
+    expect(cases.length).toBeGreaterThan(10);
   });
 
   /** Guarantees every published answer, and the refusals that support.ts gives the reasons of. */
@@ -184,5 +188,6 @@ describe.each(dhSets)('Diffie-Hellman, $curve', ({ curve, committed, large }) =>
     const groups = largeSetGroups<DhCase>(`wycheproof/${name}`);
     skip(groups.length === 0, absent);
     for (const published of groups.flat()) await checkDh(curve, published);
+    expect(groups.flat().length).toBeGreaterThan(300);
   });
 });
