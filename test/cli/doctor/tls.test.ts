@@ -94,6 +94,6 @@ test('does not pass over a listener in clear', () => {
 /** Guarantees that too few open files for the configured connections are told. */
 test('counts open files', () => {
   const { states, text } = findingsOf(checkProcess({ ...configOf('/nowhere'), maxConnections: 2 ** 40 }));
-  expect(states).toEqual({ Node: 'ok', 'core dumps': 'ok', 'open files': 'warning' });
+  expect(states).toEqual({ Node: 'ok', 'ML-KEM': 'ok', 'core dumps': 'ok', 'open files': 'warning' });
   expect(text('open files')).toContain('LimitNOFILE');
 });
