@@ -1,5 +1,4 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import fc from 'fast-check';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { outboxHas } from '../../src/audit/outbox-rows.ts';
@@ -8,7 +7,6 @@ import { newId, serviceNamespaceId } from '../../src/core/ids.ts';
 import { migrate, migrations } from '../../src/store/migrations.ts';
 import { openPostgresStore } from '../../src/store/postgres.ts';
 import type { PostgresSettings } from '../../src/store/postgres-connections.ts';
-import { fromStored, toStored } from '../../src/store/postgres-values.ts';
 import type { Store } from '../../src/store/store.ts';
 import { postgresSettings, startPostgres, type TestPostgres, whyNoPostgres } from '../support/postgres.ts';
 import { startTestProxy } from '../support/proxy.ts';
@@ -282,24 +280,4 @@ describe.skipIf(why !== undefined)(`PostgreSQL${why === undefined ? '' : ` (${wh
     expect(await outboxHas(await opened(settings), late)).toBe(true);
     await committing;
   });
-});
-
-/** Guarantees that every text can be stored, that two texts never become one, and that the usual ones stay as they are. */
-test('texts are stored without U+0000', () => {
-  const read = fromStored(25);
-  const text = fc.string({ unit: fc.constantFrom('\u0000', '\u0001', '0', '1', 'a') });
-  fc.assert(
-    fc.property(text, (value) => {
-      const stored = toStored(value) as string;
-      expect(stored).not.toContain('\u0000');
-      expect(read(stored)).toBe(value);
-      if (/^[01a]*$/.test(value)) expect(stored).toBe(value);
-    }),
-  );
-});
-
-/** Guarantees that a number is what was stored or an error, never another. */
-test('numbers beyond 2^53 are refused', () => {
-  expect(fromStored(20)('9007199254740991')).toBe(Number.MAX_SAFE_INTEGER);
-  expect(() => fromStored(20)('9007199254740993')).toThrow(RangeError);
 });

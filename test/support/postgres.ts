@@ -24,7 +24,7 @@ export interface TestPostgres {
   start(settings?: readonly string[]): Promise<void>;
   /** Ends it and removes its data. */
   remove(): Promise<void>;
-  /** The same without waiting for its end. */
+  /** The same, for who cannot wait for a promise. */
   removeNow(): void;
 }
 
@@ -137,7 +137,8 @@ export async function startPostgres(settings: readonly string[] = []): Promise<T
       clear();
     },
     removeNow() {
-      server.kill('SIGQUIT');
+      const stop = ['stop', '--mode=immediate', '--silent', '-D', data];
+      execFileSync(join(bin, 'pg_ctl'), stop, { ...as, cwd: directory, stdio: 'ignore' });
       clear();
     },
   };
