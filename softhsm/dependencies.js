@@ -1,6 +1,6 @@
 // The npm packages: `npm ci` when the lockfile is not the one they were installed from, else nothing.
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runProgram } from './process.js';
 import { SetupError } from './say.js';
@@ -75,13 +75,37 @@ function headersFolder(root) {
   return existsSync('/usr/include/node/node_api.h') ? '/usr' : undefined;
 }
 
+function buildEnvironment(root) {
+  const nodedir = headersFolder(root);
+  return {
+    ...process.env,
+    ...(nodedir && { npm_config_nodedir: nodedir }),
+    // Debian's node-gyp links what it builds to Debian's own Node, a second one in the process: no `-lnode`.
+    ...(!isRecent && { MAKEFLAGS: 'LIBS=' }),
+  };
+}
+
+const nodeLink = (root) => join(root, 'node_modules/.bin/node');
+
+/**
+ * npm 9, which Debian 12 has, makes no link to a program that two packages of the lockfile have, although only one
+ * of them is for this system.
+ */
+function linkNode(root) {
+  const program = join(nodePackage, 'bin', 'node');
+  if (existsSync(nodeLink(root)) || !existsSync(join(root, 'node_modules', program))) return;
+  mkdirSync(join(root, 'node_modules/.bin'), { recursive: true });
+  rmSync(nodeLink(root), { force: true });
+  symlinkSync(join('..', program), nodeLink(root));
+}
+
 export async function installDependencies(root, options) {
   if (wereInstalledByHand(root)) {
+    linkNode(root);
     writeStamp(root);
     return;
   }
   rmSync(stampFile(root), { force: true });
-  const nodedir = headersFolder(root);
   await runProgram(
     'installing the npm packages (about 350 MB, Node 24 among them)',
     'npm',
@@ -90,7 +114,7 @@ export async function installDependencies(root, options) {
     {
       ...options,
       cwd: root,
-      env: nodedir ? { ...process.env, npm_config_nodedir: nodedir } : process.env,
+      env: buildEnvironment(root),
       whatNext: 'see above why npm fails (no network?), then start again: what is done is kept',
     },
   );
@@ -100,6 +124,7 @@ export async function installDependencies(root, options) {
       'allow its install script: npm config set ignore-scripts false',
     );
   }
+  linkNode(root);
   writeStamp(root);
 }
 
@@ -117,6 +142,5 @@ export function checkNodeIsToBeHad(root) {
 
 /** The Node that runs Stathera: the installed package's, or the present one. */
 export function nodeProgram(root) {
-  const installed = join(root, 'node_modules/.bin/node');
-  return existsSync(installed) ? installed : process.execPath;
+  return existsSync(nodeLink(root)) ? nodeLink(root) : process.execPath;
 }

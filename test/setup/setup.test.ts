@@ -81,6 +81,20 @@ test.each([
   expect(runs()).toEqual(expected);
 });
 
+/** Guarantees that the Node that was installed comes first in scripts although npm made no link to it. */
+test('links Node where npm does not', async ({ skip }) => {
+  const name = `node-${process.platform}-${process.arch}`;
+  skip(!copy.read('package-lock.json').includes(`"node_modules/${name}"`), `there is no ${name}`);
+  const program = `node_modules/${name}/bin/node`;
+  copy.program(
+    'npm',
+    `${start}${finish}mkdir -p "$(dirname ${program})"\nln -s ${process.execPath} ${program}\n`,
+  );
+  copy.write('src/main.ts', `${initialize}writeFileSync('ran-by', process.argv0);`);
+  expect(await copy.start().result).toMatchObject({ code: 0 });
+  expect(copy.read('ran-by')).toBe(join(copy.path, 'node_modules/.bin/node'));
+});
+
 /** Guarantees that what a killed set-up left, its lock included, does not stop the next one from finishing. */
 test('finishes a set-up killed half-way', async () => {
   copy.program('npm', `${start}sleep 60\n`);
