@@ -99,6 +99,26 @@ function linkNode(root) {
   symlinkSync(join('..', program), nodeLink(root));
 }
 
+/**
+ * npm leaves out optional packages, native parts of the tools among them, whose `engines` the Node that runs npm does
+ * not meet. True when there are such, which Node 24 would have brought.
+ */
+function lacksOptionalPackages(root) {
+  if (isRecent || !existsSync(join(root, 'node_modules', nodePackage, 'bin/node'))) return false;
+  const libc = process.report?.getReport().header.glibcVersionRuntime ? 'glibc' : 'musl';
+  const fits = (wanted, here) => wanted === undefined || [wanted].flat().includes(here);
+  const { packages } = readJson(join(root, 'package-lock.json')) ?? { packages: {} };
+  return Object.entries(packages).some(
+    ([path, { optional, os, cpu, libc: library }]) =>
+      optional === true &&
+      os !== undefined &&
+      fits(os, process.platform) &&
+      fits(cpu, process.arch) &&
+      fits(library, libc) &&
+      !existsSync(join(root, path)),
+  );
+}
+
 export async function installDependencies(root, options) {
   if (wereInstalledByHand(root)) {
     linkNode(root);
@@ -125,6 +145,29 @@ export async function installDependencies(root, options) {
     );
   }
   linkNode(root);
+  if (lacksOptionalPackages(root)) {
+    const env = buildEnvironment(root);
+    await runProgram(
+      'installing what npm leaves out under an older Node',
+      'npm',
+      [
+        'install',
+        '--no-save',
+        '--include=dev',
+        '--prefer-offline',
+        '--no-audit',
+        '--no-fund',
+        '--loglevel=warn',
+      ],
+      {
+        ...options,
+        cwd: root,
+        env: { ...env, PATH: `${join(root, 'node_modules', nodePackage, 'bin')}:${env.PATH}` },
+        whatNext: 'see above why npm fails (no network?), then start again: what is done is kept',
+      },
+    );
+    linkNode(root);
+  }
   writeStamp(root);
 }
 
