@@ -81,7 +81,7 @@ function buildEnvironment(root) {
     ...process.env,
     ...(nodedir && { npm_config_nodedir: nodedir }),
     // Debian's node-gyp links what it builds to Debian's own Node, a second one in the process: no `-lnode`.
-    ...(!isRecent && { MAKEFLAGS: 'LIBS=' }),
+    ...(process.platform === 'linux' && { MAKEFLAGS: 'LIBS=' }),
   };
 }
 
