@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { parseDatabaseUrl } from './core/database-url.ts';
+import { type PostgresServer, parseDatabaseUrl } from './core/database-url.ts';
 
 /**
  * Every setting: an environment variable, its default and its bounds. docs/configuration.md shows the same
@@ -129,17 +129,9 @@ interface SqliteConfig {
   readonly file: string;
 }
 
-interface PostgresConfig {
+/** What it reads from files throws ConfigError where they cannot be read. */
+interface PostgresConfig extends PostgresServer {
   readonly kind: 'postgres';
-  readonly host: string;
-  readonly port: number;
-  readonly database: string;
-  readonly user: string;
-  /** Read when a connection is made. @throws ConfigError */
-  readonly password?: () => string;
-  /** Absent: in clear. @throws ConfigError */
-  readonly tls?: { readonly ca?: () => string };
-  readonly connections: number;
   readonly passwordFile?: string;
 }
 

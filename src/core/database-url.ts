@@ -13,6 +13,21 @@ export type DatabaseUrl =
       readonly local: boolean;
     };
 
+/** How to reach a PostgreSQL database: settings have it, and connections are made of it. */
+export interface PostgresServer {
+  /** A name, an address, or the directory of a UNIX socket. */
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  /** Asked at every connection, so that a password can be changed; absent: PGPASSFILE, or none. */
+  readonly password?: () => string;
+  /** Absent: in clear. The certificate must always be valid and for this host. */
+  readonly tls?: { readonly ca?: () => string };
+  /** Open at once at most. */
+  readonly connections: number;
+}
+
 const defaultPort = 5432;
 
 /** @returns undefined unless it is `sqlite:PATH` or `postgres://USER[:PASSWORD]@HOST[:PORT]/DATABASE[?sslmode=…]` */

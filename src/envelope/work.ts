@@ -93,7 +93,7 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
   async function openable(principal: Principal, request: DecryptRequest, note: Note) {
     const header = payloadHeader(request.ciphertext);
     const ciphertext = header?.wrapped ?? request.ciphertext;
-    const { key, parsed } = await keyOf(principal, { ...request, ciphertext }, note);
+    const { key, parsed } = await keyOf(principal, { key: request.key, ciphertext }, note);
     const version = await keys.decrypting(key, idText(parsed.versionId));
     if (!version) throw decryptionFailed();
     note({ ...targetOf(key), version: version.ordinal });

@@ -1,21 +1,11 @@
 import type { Socket } from 'node:net';
 import { callbackify } from 'node:util';
 import pg from 'pg';
+import type { PostgresServer } from '../core/database-url.ts';
 import { ServiceError } from '../core/errors.ts';
 import { fromStored, toStored } from './postgres-values.ts';
 
-export interface PostgresSettings {
-  /** A name, an address, or the directory of a UNIX socket. */
-  readonly host: string;
-  readonly port: number;
-  readonly database: string;
-  readonly user: string;
-  /** Asked at every connection, so that a password can be changed; absent: PGPASSFILE, or none. */
-  readonly password?: () => string;
-  /** Absent: in clear. The certificate must always be valid and for this host. */
-  readonly tls?: { readonly ca?: () => string };
-  /** Open at once at most. */
-  readonly connections: number;
+export interface PostgresSettings extends PostgresServer {
   /** For tools that only look: nothing is changed, and no service is kept out. */
   readonly readonly?: boolean;
 }

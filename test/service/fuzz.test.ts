@@ -183,6 +183,11 @@ async function stillWorks(): Promise<void> {
 test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async ({ annotate }) => {
   const statuses = new Map<string, number>();
   let [sent, slow, refusedForLoad] = [0, 0, 0];
+  // These succeed only where all of several values are left as they are, which chance may never do.
+  for (const [operationId, { key, body }] of Object.entries(pool.right)) {
+    const { status } = await service.call('POST', `/v1/keys/${key}/${operationId}`, body);
+    statuses.set(`${operationId} ${status}`, 1);
+  }
   await fc.assert(
     fc.asyncProperty(
       fc.array(shots(document, pool), { minLength: together, maxLength: together }),
@@ -216,7 +221,7 @@ test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async
   expect(service.stderr().toLowerCase()).not.toContain(marker);
   expect(service.stderr()).not.toMatch(/"level":[56]0/);
   expect(refusedForLoad).toBeLessThan(Math.max(10, sent / 100));
-  // It got far: operations were served, and refused, but for one that chance may miss; more on a slow machine.
+  // It got far: each operation was served, and refused; on a machine too slow for that many, nearly each.
   const reached = (aim: string, from: number, to: number) =>
     [...statuses].some(([key, count]) => {
       const [name, status] = key.split(' ');
@@ -226,7 +231,7 @@ test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async
     ({ operationId, open }) => !reached(operationId, 200, 300) || !(open || reached(operationId, 400, 500)),
   );
   const missed = unreached.map(({ operationId }) => operationId);
-  expect(missed.slice(sent < 15_000 ? 3 : 1)).toEqual([]);
+  expect(missed.slice(sent < 15_000 ? 3 : 0)).toEqual([]);
 });
 
 /** What comes back for these bytes, until the connection is closed or nothing came for a while. */

@@ -63,7 +63,7 @@ export async function decryptFile(
 
 /**
  * Decrypts a file piece by piece, without writing any: it is read twice, and nothing is yielded before the first
- * reading has verified it as a whole.
+ * reading has verified it as a whole. Whoever shortens the file between the two is noticed at its new end.
  */
 export async function* decryptFileStream(
   local: LocalEncryption,
