@@ -12,6 +12,7 @@ import type { Hsm } from '../hsm/hsm.ts';
 import { type ExchangeVersion, type Key, targetOf, wrongPurpose } from '../keys/key.ts';
 import type { Keys } from '../keys/keys.ts';
 import { openSeed } from '../keys/sealed-seed.ts';
+import type { Use } from '../keys/usable.ts';
 
 export interface EncapsulateRequest {
   readonly key: string;
@@ -137,7 +138,7 @@ export function createExchanges({ keys, hsm }: { keys: Keys; hsm: Hsm }): Exchan
     caller: Caller,
     action: Action,
     request: { key: string; version?: number | undefined },
-    use: Parameters<Keys['exchanging']>[1],
+    use: Use,
     work: (version: ExchangeVersion, made: Made) => Promise<T>,
   ): Promise<T> {
     return keys.use(caller, action, request.key, async (key: Key, operation: Operation) => {
@@ -149,7 +150,7 @@ export function createExchanges({ keys, hsm }: { keys: Keys; hsm: Hsm }): Exchan
 
   return {
     publicKey: (caller, request) =>
-      using(caller, 'exchange.public-key', request, 'shown', async (version, made) => {
+      using(caller, 'exchange.public-key', request, 'show', async (version, made) => {
         const { publicKey } = version;
         const { name, id } = version.suite;
         const algorithm = name as ExchangeAlgorithm;
@@ -157,7 +158,7 @@ export function createExchanges({ keys, hsm }: { keys: Keys; hsm: Hsm }): Exchan
       }),
 
     encapsulate: (caller, request) =>
-      using(caller, 'exchange.encapsulate', request, 'public', async (version, made) => {
+      using(caller, 'exchange.encapsulate', request, 'make', async (version, made) => {
         const encapsulated = encapsulatorOf(version, kemOf(version)).encapsulate();
         if (encapsulated === undefined) throw refused();
         const { ciphertext, sharedSecret } = encapsulated;
@@ -172,20 +173,20 @@ export function createExchanges({ keys, hsm }: { keys: Keys; hsm: Hsm }): Exchan
       }),
 
     decapsulate: (caller, request) =>
-      using(caller, 'exchange.decapsulate', request, 'private', async (version, made) => ({
+      using(caller, 'exchange.decapsulate', request, 'open', async (version, made) => ({
         ...made,
         ...(await open(version, request)),
       })),
 
     confirm: (caller, request) =>
-      using(caller, 'exchange.confirm', request, 'private', async (version, made) => {
+      using(caller, 'exchange.confirm', request, 'open', async (version, made) => {
         const opened = await open(version, request);
         wipe(opened.sharedSecret);
         return { ...made, confirmation: opened.confirmation };
       }),
 
     derive: (caller, request) =>
-      using(caller, 'exchange.derive', request, 'private', async (version, made) => {
+      using(caller, 'exchange.derive', request, 'open', async (version, made) => {
         const agreement = agreementOf(version);
         const { peerPublicKey: peer, label, info, bytes } = request;
         const { suite, publicKey } = version;

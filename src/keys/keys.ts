@@ -10,17 +10,12 @@ import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { KeyState, VersionState } from '../store/schema.ts';
 import { isUniqueViolation, type Store } from '../store/store.ts';
-import { createKeyChanges, decryptingStates } from './change.ts';
+import { createKeyChanges } from './change.ts';
 import {
-  asCipher,
-  asPair,
-  type CipherVersion,
-  type ExchangeVersion,
   type Key,
   type KeyVersion,
   type KeyVersionView,
   type KeyView,
-  keyNotFound,
   keyView,
   targetOf,
   wrongPurpose,
@@ -28,6 +23,7 @@ import {
 import { createKeyListing } from './listing.ts';
 import { createLookup } from './lookup.ts';
 import type { SystemKeys } from './system-keys.ts';
+import { createUsableVersions, type UsableVersions } from './usable.ts';
 import { createUsage } from './usage.ts';
 import { createVersionMaker } from './versions.ts';
 
@@ -51,7 +47,7 @@ export interface UpdateKeyRequest {
  * Keys and their versions. `key` names one by name or id; a key the caller may not see is `key/not-found`,
  * exactly as one that does not exist.
  */
-export interface Keys {
+export interface Keys extends UsableVersions {
   /** @throws key/exists, access/denied for a name outside the caller's patterns */
   create(caller: Caller, request: CreateKeyRequest): Promise<KeyView>;
   list(caller: Caller, page: PageRequest): Promise<Page<KeyView>>;
@@ -72,23 +68,6 @@ export interface Keys {
   ): Promise<T>;
   /** For operations over several keys, inside `operations.run`. @throws key/not-found */
   find(principal: Principal, key: string): Promise<Key>;
-  /**
-   * The version to encrypt with, its uses counted (default 1).
-   * @throws key/wrong-purpose, key/disabled, key/version-disabled, key/usage-exhausted, key/conflict
-   */
-  encrypting(key: Key, uses?: number): Promise<CipherVersion>;
-  /**
-   * The version to decrypt with; undefined when it is none of this key.
-   * @throws key/wrong-purpose, key/disabled, key/version-disabled
-   */
-  decrypting(key: Key, versionId: string): Promise<CipherVersion | undefined>;
-  /**
-   * A key pair of an exchange key: the current one, or that of an ordinal.
-   * @param use `public`: something new is made with it, as encryption does; `private`: something made before is
-   *   opened, as decryption does; `shown`: its public key is read, in every state
-   * @throws key/wrong-purpose, key/not-found, key/disabled, key/version-disabled
-   */
-  exchanging(key: Key, use: 'public' | 'private' | 'shown', ordinal?: number): Promise<ExchangeVersion>;
   /** Marks a version as used now: after a decryption that succeeded, so that forgeries are no use. */
   touch(version: KeyVersion): void;
   /** Writes last uses; to be called about once a minute. */
@@ -223,35 +202,7 @@ export function createKeys({
     use,
     find: lookup.find,
 
-    async encrypting(key, uses = 1) {
-      if (key.suite.purpose !== 'encrypt') throw wrongPurpose();
-      if (key.state !== 'enabled') throw disabled();
-      const version = asCipher(await lookup.current(key));
-      if (version.state !== 'enabled') throw versionDisabled();
-      await usage.take(version, uses);
-      usage.touch(version.id);
-      return version;
-    },
-
-    async decrypting(key, versionId) {
-      if (key.suite.purpose !== 'encrypt') throw wrongPurpose();
-      if (key.state !== 'enabled') throw disabled();
-      const version = await lookup.version(key, versionId);
-      if (version && !decryptingStates.includes(version.state)) throw versionDisabled();
-      return version && asCipher(version);
-    },
-
-    async exchanging(key, use, ordinal) {
-      if (key.suite.purpose !== 'exchange') throw wrongPurpose();
-      if (use !== 'shown' && key.state !== 'enabled') throw disabled();
-      const asked = ordinal !== undefined && ordinal !== key.currentOrdinal;
-      const version = asked ? await lookup.ordinal(key, ordinal) : await lookup.current(key);
-      if (version === undefined) throw keyNotFound();
-      const may = { public: ['enabled'], private: decryptingStates, shown: undefined }[use];
-      if (may && !may.includes(version.state)) throw versionDisabled();
-      return asPair(version);
-    },
-
+    ...createUsableVersions({ lookup, usage }),
     touch: (version) => usage.touch(version.id),
     flush: () => usage.flush(),
     close: () => usage.close(),
@@ -273,12 +224,4 @@ function serviceCaller(namespaceId: string): Caller {
     keyPatterns: undefined,
   };
   return { principal, requestId: newId(), source: undefined, idempotency: undefined };
-}
-
-function disabled(): ServiceError {
-  return new ServiceError('key/disabled', 'The key is disabled.');
-}
-
-function versionDisabled(): ServiceError {
-  return new ServiceError('key/version-disabled', 'This version of the key may not be used for this.');
 }

@@ -1,0 +1,93 @@
+import { ServiceError } from '../core/errors.ts';
+import type { Suite } from '../crypto/suites.ts';
+import type { VersionState } from '../store/schema.ts';
+import { decryptingStates } from './change.ts';
+import {
+  asCipher,
+  asPair,
+  type CipherVersion,
+  type ExchangeVersion,
+  type Key,
+  type KeyVersion,
+  keyNotFound,
+  wrongPurpose,
+} from './key.ts';
+import type { Lookup } from './lookup.ts';
+import type { Usage } from './usage.ts';
+
+/**
+ * What a version is wanted for. `make`: something new is made with it, as encryption does; `open`: what was made
+ * before is opened or checked, as decryption does; `show`: its public part is read, in every state.
+ */
+export type Use = 'make' | 'open' | 'show';
+
+/** The version of a key that an operation may use, by the key's purpose and by both states. */
+export interface UsableVersions {
+  /**
+   * The version to encrypt with, its uses counted (default 1).
+   * @throws key/wrong-purpose, key/disabled, key/version-disabled, key/usage-exhausted, key/conflict
+   */
+  encrypting(key: Key, uses?: number): Promise<CipherVersion>;
+  /**
+   * The version to decrypt with; undefined when it is none of this key.
+   * @throws key/wrong-purpose, key/disabled, key/version-disabled
+   */
+  decrypting(key: Key, versionId: string): Promise<CipherVersion | undefined>;
+  /**
+   * A key pair of an exchange key: the current one, or that of an ordinal.
+   * @throws key/wrong-purpose, key/not-found, key/disabled, key/version-disabled
+   */
+  exchanging(key: Key, use: Use, ordinal?: number): Promise<ExchangeVersion>;
+}
+
+const statesFor: Readonly<Record<Use, readonly VersionState[] | undefined>> = {
+  make: ['enabled'],
+  open: decryptingStates,
+  show: undefined,
+};
+
+export function createUsableVersions({ lookup, usage }: { lookup: Lookup; usage: Usage }): UsableVersions {
+  /** Of a purpose whose ciphertexts, MACs or signatures do not name their version. */
+  function byOrdinal<Version>(purpose: Suite['purpose'], as: (version: KeyVersion) => Version) {
+    return async (key: Key, use: Use, ordinal?: number): Promise<Version> => {
+      if (key.suite.purpose !== purpose) throw wrongPurpose();
+      if (use !== 'show' && key.state !== 'enabled') throw disabled();
+      const asked = ordinal !== undefined && ordinal !== key.currentOrdinal;
+      const version = asked ? await lookup.ordinal(key, ordinal) : await lookup.current(key);
+      if (version === undefined) throw keyNotFound();
+      const may = statesFor[use];
+      if (may && !may.includes(version.state)) throw versionDisabled();
+      return as(version);
+    };
+  }
+
+  return {
+    async encrypting(key, uses = 1) {
+      if (key.suite.purpose !== 'encrypt') throw wrongPurpose();
+      if (key.state !== 'enabled') throw disabled();
+      const version = asCipher(await lookup.current(key));
+      if (version.state !== 'enabled') throw versionDisabled();
+      await usage.take(version, uses);
+      usage.touch(version.id);
+      return version;
+    },
+
+    async decrypting(key, versionId) {
+      if (key.suite.purpose !== 'encrypt') throw wrongPurpose();
+      if (key.state !== 'enabled') throw disabled();
+      const version = await lookup.version(key, versionId);
+      if (version && !decryptingStates.includes(version.state)) throw versionDisabled();
+      return version && asCipher(version);
+    },
+
+    exchanging: byOrdinal('exchange', asPair),
+  };
+}
+
+function disabled(): ServiceError {
+  return new ServiceError('key/disabled', 'The key is disabled.');
+}
+
+function versionDisabled(): ServiceError {
+  return new ServiceError('key/version-disabled', 'This version of the key may not be used for this.');
+}
