@@ -3,7 +3,17 @@
  * Key bytes never cross it except wrapped; a key is named by a `KeyRef`, and the adapter unwraps it into
  * the token when it is first used and keeps a bounded number of handles.
  */
-export type KeyKind = 'kek' | 'aes-128' | 'aes-256' | 'hmac-256' | 'cmac-256';
+export type KeyKind = SecretKind | PairKind;
+export type SecretKind = 'kek' | 'aes-128' | 'aes-256' | 'hmac-256' | 'cmac-256';
+/** The private key of a pair, for signatures and nothing else. */
+export type PairKind = (typeof pairKinds)[number];
+export const pairKinds = [
+  ...(['ec-p256', 'ec-p384', 'ec-p521', 'ec-secp256k1'] as const),
+  ...(['rsa-2048', 'rsa-3072', 'rsa-4096'] as const),
+] as const;
+
+/** How a token signs: ECDSA over a digest, RSASSA-PKCS1-v1_5 over a DigestInfo, RSASSA-PSS over a digest. */
+export type SignatureMechanism = 'ecdsa' | 'rsa-pkcs1' | 'rsa-pss';
 
 /** The token's root: AES-256, never leaves it, wraps and unwraps only. */
 export const root = 'root';
@@ -60,7 +70,14 @@ export interface Hsm {
   readonly rootId: string;
 
   /** Makes a key inside the token and gives it wrapped under `under`; nothing of it stays in the token. */
-  generate(kind: KeyKind, under: KeyRef | typeof root): Promise<Uint8Array>;
+  generate(kind: SecretKind, under: KeyRef | typeof root): Promise<Uint8Array>;
+
+  /**
+   * Makes a key pair inside the token, proves that it signs as its public key verifies, and gives the private key
+   * wrapped under `under`. RSA takes a second, more on a slow machine; nothing but other pairs waits for it.
+   * @returns publicKey: an uncompressed point (SEC 1 §2.3.3); of RSA the RSAPublicKey of RFC 8017 A.1.1 in DER
+   */
+  generatePair(kind: PairKind, under: KeyRef): Promise<{ blob: Uint8Array; publicKey: Uint8Array }>;
 
   /**
    * Wraps a key anew: out of `key.under`, under `to`, through a handle with no other usage that is
@@ -86,6 +103,15 @@ export interface Hsm {
 
   /** HMAC-SHA-256, 32 bytes, under a key of kind `hmac-256`; AES-CMAC, 16 bytes, under one of kind `cmac-256`. */
   mac(key: KeyRef, data: Uint8Array): Promise<Uint8Array>;
+
+  /**
+   * Signs what stands for a message, in a lane of its own: nothing but other signatures waits for it.
+   * @param key of a pair's kind that the mechanism fits
+   * @param data for `ecdsa` a digest of 32, 48 or 64 bytes; for `rsa-pkcs1` the DigestInfo in DER; for `rsa-pss` a digest of 32,
+   *   48 or 64 bytes, by SHA-256, SHA-384 or SHA-512, whose length is the salt's and whose hash is MGF1's
+   * @returns r ‖ s of the curve's length each; of RSA as many bytes as the modulus
+   */
+  sign(key: KeyRef, mechanism: SignatureMechanism, data: Uint8Array): Promise<Uint8Array>;
 
   /** SP 800-108r1 counter mode over HMAC-SHA-256 in the token; see crypto/kdf.ts. @param key of kind `hmac-256` */
   derive(key: KeyRef, input: { label: string; context: Uint8Array; bytes: number }): Promise<Uint8Array>;

@@ -1,14 +1,14 @@
 import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { newId, serviceNamespaceId } from '../core/ids.ts';
-import { type Hsm, HsmRejected, type KeyKind, type KeyRef, root } from '../hsm/hsm.ts';
+import { type Hsm, HsmRejected, type KeyRef, root, type SecretKind } from '../hsm/hsm.ts';
 import { createRowAuthenticator, type RowAuthenticator } from '../store/rows.ts';
 import type { SystemKeyRow, SystemKeyWrappingRow } from '../store/schema.ts';
 import type { Store, StoreTransaction } from '../store/store.ts';
 
 type Purpose = SystemKeyRow['purpose'];
 
-const kinds: Record<Purpose, KeyKind> = { kek: 'kek', record: 'hmac-256', audit: 'hmac-256' };
+const kinds: Record<Purpose, SecretKind> = { kek: 'kek', record: 'hmac-256', audit: 'hmac-256' };
 
 /** The keys under the root: they are few, and every namespace's keys hang from its KEK. */
 export interface SystemKeys {

@@ -21,6 +21,7 @@ import {
   randomDraft,
   reencryptDraft,
   requireKind,
+  signDraft,
 } from './requests.ts';
 import {
   type HsmLog,
@@ -113,6 +114,8 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
   const hsm: Hsm = {
     rootId: link.token.rootId,
     generate: (kind, under) => admit(() => keys.generate(kind, under)),
+    generatePair: (kind, under) => admit(() => keys.generatePair(kind, under)),
+    sign: (key, mechanism, data) => attempt(() => submit(signDraft(key, mechanism, data), key)),
     rewrap: (key, to) => admit(() => keys.rewrap(key, to)),
     encrypt: (key, input) =>
       attempt(() => {

@@ -24,12 +24,12 @@ export function failedOnce(): ServiceError {
  * @throws ServiceError hsm/unavailable that tells what to do
  */
 export async function bringUp(
-  { fast, slow }: ReturnType<Lanes['ensure']>,
+  { fast, slow, detachOthers }: ReturnType<Lanes['ensure']>,
   { module, generation }: { module: string; generation: number },
   log: HsmLog,
 ): Promise<TokenDescription> {
   // The fast lane's sessions go first: from here on only the slow lane calls into the module.
-  await fast.control({ type: 'detach' });
+  await Promise.all([fast.control({ type: 'detach' }), detachOthers()]);
   const answer = await slow.call({ type: 'initialize', generation });
   if (answer.outcome !== 'token') throw initializeFailure(answer, log);
   const { token } = answer;

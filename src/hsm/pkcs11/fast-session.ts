@@ -22,6 +22,8 @@ export interface FastSession {
 
 const hmacMechanism = { mechanism: pkcs11js.CKM_SHA256_HMAC };
 const cmacMechanism = { mechanism: pkcs11js.CKM_AES_CMAC };
+const digestInfoMechanism = { mechanism: pkcs11js.CKM_RSA_PKCS };
+const ecdsaMechanism = { mechanism: pkcs11js.CKM_ECDSA };
 const probeCase = gcmCases[1];
 
 /**
@@ -141,8 +143,27 @@ function perform(cryptoki: Cryptoki, session: Handle, item: BatchItem): number {
   if (item.kind === 'decrypt') return decrypt(cryptoki, session, item, item.output);
   if (item.kind === 'reencrypt') return reencrypt(cryptoki, session, item);
   if (item.kind === 'random') return cryptoki.C_GenerateRandom(session, item.output).length;
-  cryptoki.C_SignInit(session, item.kind === 'cmac' ? cmacMechanism : hmacMechanism, item.handle);
+  cryptoki.C_SignInit(session, signMechanism(item), item.handle);
   return cryptoki.C_Sign(session, item.data, item.output).length;
+}
+
+function signMechanism({ kind, data }: BatchItem): pkcs11js.Mechanism {
+  if (kind === 'hmac') return hmacMechanism;
+  if (kind === 'cmac') return cmacMechanism;
+  if (kind === 'ecdsa') return ecdsaMechanism;
+  return kind === 'rsa-pkcs1' ? digestInfoMechanism : pssMechanism(data.length);
+}
+
+/** RFC 8017 §9.1: the digest's hash is MGF1's, and its length the salt's. */
+function pssMechanism(saltLen: number): pkcs11js.Mechanism {
+  const [hashAlg, mgf] =
+    saltLen === 32
+      ? [pkcs11js.CKM_SHA256, pkcs11js.CKG_MGF1_SHA256]
+      : saltLen === 48
+        ? [pkcs11js.CKM_SHA384, pkcs11js.CKG_MGF1_SHA384]
+        : [pkcs11js.CKM_SHA512, pkcs11js.CKG_MGF1_SHA512];
+  const parameter = { type: pkcs11js.CK_PARAMS_RSA_PSS, hashAlg, mgf, saltLen };
+  return { mechanism: pkcs11js.CKM_RSA_PKCS_PSS, parameter };
 }
 
 type Encryption = Pick<BatchItem, 'handle' | 'nonce' | 'aad' | 'data' | 'output'>;

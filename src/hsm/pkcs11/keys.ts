@@ -1,8 +1,8 @@
-import { HsmRejected, type KeyRef, type root } from '../hsm.ts';
+import { HsmRejected, type KeyRef, type PairKind, type root, type SecretKind } from '../hsm.ts';
 import { failedOnce } from './bring-up.ts';
 import { createHandleCache, type HandleCache, type HeldKey } from './handles.ts';
-import { blobBytes } from './objects.ts';
-import type { KeyHandle, SlowAnswer, SlowRequest, Wrapper } from './slow-protocol.ts';
+import { fitsBlob } from './objects.ts';
+import type { KeyHandle, PairRequest, SlowAnswer, SlowRequest, Wrapper } from './slow-protocol.ts';
 import type { TokenLink } from './token-link.ts';
 
 /** KEKs are few (one a namespace generation) and every miss needs one: they have a cache of their own. */
@@ -15,7 +15,8 @@ type Link = Pick<TokenLink, 'ask' | 'lost' | 'generation'>;
 /** Keys in the token: the caches of handles and every request to the slow lane that names a key. */
 export interface TokenKeys {
   readonly cache: HandleCache;
-  generate(kind: KeyRef['kind'], under: KeyRef | typeof root): Promise<Uint8Array>;
+  generate(kind: SecretKind, under: KeyRef | typeof root): Promise<Uint8Array>;
+  generatePair(kind: PairKind, under: KeyRef): Promise<{ blob: Uint8Array; publicKey: Uint8Array }>;
   rewrap(key: KeyRef, to: KeyRef | typeof root): Promise<Uint8Array>;
   probe(): Promise<void>;
   evict(keyId: string): Promise<void>;
@@ -45,7 +46,7 @@ export function createTokenKeys(link: () => Link, handleLimit: number): TokenKey
   /** Holds `wrappers` while `request` runs, which is done again once if the token knew a handle no more. */
   async function askWith(
     wrappers: readonly (KeyRef | typeof root)[],
-    request: (...held: Wrapper[]) => SlowRequest,
+    request: (...held: Wrapper[]) => SlowRequest | PairRequest,
   ): Promise<SlowAnswer> {
     for (let attempt = 0; attempt < 2; attempt++) {
       const held: HeldKey[] = [];
@@ -97,6 +98,12 @@ export function createTokenKeys(link: () => Link, handleLimit: number): TokenKey
       if (answer.outcome === 'rejected') throw failedOnce();
       return blobOf(answer);
     },
+    async generatePair(kind, under) {
+      const answer = await askWith([under], (wrapper) => ({ type: 'generate-pair', kind, under: wrapper }));
+      if (answer.outcome === 'rejected') throw failedOnce();
+      if (answer.outcome !== 'pair') throw failure(answer);
+      return { blob: answer.blob, publicKey: answer.publicKey };
+    },
     async rewrap(key, to) {
       requireUnwrappable(key);
       const { kind, blob } = key;
@@ -128,7 +135,7 @@ export function createTokenKeys(link: () => Link, handleLimit: number): TokenKey
 
 /** @throws HsmRejected for a blob of another length: some other kind's key; RangeError for a chain too long */
 function requireUnwrappable(key: KeyRef): void {
-  if (key.blob.length !== blobBytes(key.kind)) throw new HsmRejected();
+  if (!fitsBlob(key.kind, key.blob)) throw new HsmRejected();
   let wrapper: KeyRef | typeof root = key.under;
   for (let depth = 1; wrapper !== 'root'; depth++) {
     if (depth > maxDepth) throw new RangeError('a key is wrapped under too many KEKs');

@@ -1,22 +1,33 @@
 import { type FastLane, startFastLane } from './fast-lane.ts';
+import type { Attachment } from './fast-worker.ts';
 import { wrapMechanismOf } from './modules.ts';
 import { createRevocation, type Revocation, revoke } from './revocation.ts';
 import type { HsmLog, Pkcs11Settings } from './settings.ts';
 import { type SlowLane, startSlowLane } from './slow-lane.ts';
 import type { SlowSettings } from './slow-protocol.ts';
 
-/** The two threads: started when they are needed, started anew should one end by itself. */
+/** What has a thread of its own beside the fast lane's, so that nothing short stands behind it. */
+export type Beside = 'signatures' | 'pairs';
+
+/** The threads: started when they are needed, started anew should one end by itself. */
 export interface Lanes {
-  /** Both, running. */
-  ensure(): { readonly fast: FastLane; readonly slow: SlowLane };
+  /** Fast and slow lane, running. */
+  ensure(): {
+    readonly fast: FastLane;
+    readonly slow: SlowLane;
+    /** Closes the sessions of the lanes beside; they open others when they are next used. */
+    detachOthers(): Promise<void>;
+  };
   fast(): FastLane | undefined;
   slow(): SlowLane | undefined;
-  /** Rejects everything queued and in flight on both; the workers drop what they have of `generation`. */
+  /** A lane beside the fast one, started at its first use. Should it not open a session, its operations fail. */
+  beside(name: Beside, attachment: Attachment): FastLane;
+  /** Rejects everything queued and in flight on all; the workers drop what they have of `generation`. */
   failAll(generation: number, error: Error): void;
-  /** Milliseconds either thread has been with the call it is at, 0 for none. */
+  /** Milliseconds a thread has been with the call it is at, 0 for none; of pairs what is more than they may take. */
   oldestMs(): number;
   /**
-   * Ends both, the fast one first: C_Finalize under a call of the other thread would bring the process down.
+   * Ends all, the slow one last: C_Finalize under a call of the other thread would bring the process down.
    * @param settled what must be over before the module is finalized
    */
   finish(settled: () => Promise<void>): Promise<void>;
@@ -24,6 +35,8 @@ export interface Lanes {
   abandon(): void;
 }
 
+/** A pair may take so long: RSA-4096 has no bound, and a busy machine made one in 20 s. */
+const pairMs = 120_000;
 /** A call under way for longer is not waited for when the process ends. */
 const exitWaitsMs = 250;
 
@@ -38,6 +51,7 @@ export function threadsRunning(): boolean {
 export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: () => void): Lanes {
   let fast: FastLane | undefined;
   let slow: SlowLane | undefined;
+  const besides = new Map<Beside, { lane: FastLane; generation: number }>();
   const revocation = createRevocation();
 
   /** @param ended forgets the lane */
@@ -52,8 +66,13 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
     };
   }
 
-  function oldestMs(): number {
-    return Math.max(fast?.oldestMs() ?? 0, slow?.oldestMs() ?? 0);
+  const fastSettings = { revocation, wrapMechanism: wrapMechanismOf(settings) };
+  const others = (): FastLane[] => [...besides.values()].map(({ lane }) => lane);
+
+  function oldestMs(allowedForPairs = 0): number {
+    const pairs = (besides.get('pairs')?.lane.oldestMs() ?? 0) - allowedForPairs;
+    const signatures = besides.get('signatures')?.lane.oldestMs() ?? 0;
+    return Math.max(fast?.oldestMs() ?? 0, slow?.oldestMs() ?? 0, signatures, pairs);
   }
 
   /** At its end Node waits for its threads, and one that is stuck in a call may be there for ever. */
@@ -72,12 +91,35 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
         }),
       );
       fast ??= startFastLane(
-        { revocation },
+        fastSettings,
         track(() => {
           fast = undefined;
         }),
       );
-      return { fast, slow };
+      return {
+        fast,
+        slow,
+        async detachOthers() {
+          await Promise.all(others().map((lane) => lane.control({ type: 'detach' })));
+        },
+      };
+    },
+    beside(name, attachment) {
+      let beside = besides.get(name);
+      if (beside === undefined) {
+        const lane = startFastLane(
+          fastSettings,
+          track(() => besides.delete(name)),
+        );
+        beside = { lane, generation: 0 };
+        besides.set(name, beside);
+      }
+      if (beside.generation !== attachment.generation) {
+        beside.generation = attachment.generation;
+        // What is sent after it finds the session open, or fails as on a device that does.
+        void beside.lane.control({ type: 'attach', ...attachment });
+      }
+      return beside.lane;
     },
     fast: () => fast,
     slow: () => slow,
@@ -85,10 +127,12 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
       revoke(revocation, generation);
       fast?.failAll(error);
       slow?.failAll(error);
+      for (const lane of others()) lane.failAll(error);
     },
-    oldestMs,
+    oldestMs: () => oldestMs(pairMs),
     async finish(settled) {
-      await fast?.control({ type: 'finish' });
+      const quick = fast === undefined ? others() : [fast, ...others()];
+      await Promise.all(quick.map((lane) => lane.control({ type: 'finish' })));
       await settled();
       await slow?.call({ type: 'finish' });
       await Promise.all(running);
@@ -97,6 +141,7 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
     abandon() {
       fast?.abandon();
       slow?.abandon();
+      for (const lane of others()) lane.abandon();
     },
   };
 }

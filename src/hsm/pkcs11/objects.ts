@@ -1,11 +1,13 @@
 import pkcs11js from 'pkcs11js';
-import type { KeyKind } from '../hsm.ts';
+import type { KeyKind, SecretKind } from '../hsm.ts';
+import { isPair, maxPairBlobBytes, pairTemplate } from './pair-objects.ts';
+import { type Usage, usages } from './usages.ts';
 
 /** CKA_LABEL of the root; its CKA_ID is the 16 bytes of the root's id. */
 const rootLabel = 'stathera-root';
 
 /** Bytes of a key's value. */
-const keyBytes: Readonly<Record<KeyKind, number>> = {
+const keyBytes: Readonly<Record<SecretKind, number>> = {
   kek: 32,
   'aes-128': 16,
   'aes-256': 32,
@@ -13,9 +15,13 @@ const keyBytes: Readonly<Record<KeyKind, number>> = {
   'cmac-256': 32,
 };
 
-/** Length of a key's AES-KWP blob, which authenticates it: whole semiblocks and one for the AIV (RFC 5649 §4.1). */
-export function blobBytes(kind: KeyKind): number {
-  return keyBytes[kind] + 8;
+/**
+ * Whether a blob has the length of its kind, which AES-KWP authenticates: whole semiblocks and one for the AIV (RFC 5649
+ * §4.1). A private key is PKCS #8 in DER, whose length varies by some bytes.
+ */
+export function fitsBlob(kind: KeyKind, { length }: Uint8Array): boolean {
+  if (isPair(kind)) return length > 16 && length <= maxPairBlobBytes(kind);
+  return length === keyBytes[kind] + 8;
 }
 
 /** Mechanisms the service cannot do without; the wrap mechanism is a setting. */
@@ -30,19 +36,7 @@ export function neededMechanisms(wrapMechanism: number): Readonly<Record<string,
   };
 }
 
-type Usage = 'encrypt' | 'decrypt' | 'sign' | 'verify' | 'wrap' | 'unwrap' | 'derive';
-
-const usageAttributes: Readonly<Record<Usage, number>> = {
-  encrypt: pkcs11js.CKA_ENCRYPT,
-  decrypt: pkcs11js.CKA_DECRYPT,
-  sign: pkcs11js.CKA_SIGN,
-  verify: pkcs11js.CKA_VERIFY,
-  wrap: pkcs11js.CKA_WRAP,
-  unwrap: pkcs11js.CKA_UNWRAP,
-  derive: pkcs11js.CKA_DERIVE,
-};
-
-const usagesOf: Readonly<Record<KeyKind, readonly Usage[]>> = {
+const usagesOf: Readonly<Record<SecretKind, readonly Usage[]>> = {
   kek: ['wrap', 'unwrap'],
   'aes-128': ['encrypt', 'decrypt'],
   'aes-256': ['encrypt', 'decrypt'],
@@ -50,15 +44,7 @@ const usagesOf: Readonly<Record<KeyKind, readonly Usage[]>> = {
   'cmac-256': ['sign'],
 };
 
-/** Every usage is stated: defaults differ between modules, and some are true. */
-function usages(allowed: readonly Usage[]): pkcs11js.Template {
-  return Object.entries(usageAttributes).map(([usage, type]) => ({
-    type,
-    value: allowed.some((name) => name === usage),
-  }));
-}
-
-function sessionSecret(kind: KeyKind): pkcs11js.Template {
+function sessionSecret(kind: SecretKind): pkcs11js.Template {
   const keyType = kind === 'hmac-256' ? pkcs11js.CKK_GENERIC_SECRET : pkcs11js.CKK_AES;
   return [
     { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_SECRET_KEY },
@@ -74,6 +60,7 @@ function sessionSecret(kind: KeyKind): pkcs11js.Template {
  * C_UnwrapKey refuses and SoftHSM does not fill in either; `blobBytes` is what tells the lengths apart.
  */
 export function inUseTemplate(kind: KeyKind): pkcs11js.Template {
+  if (isPair(kind)) return pairTemplate(kind, 'in-use');
   return [
     ...sessionSecret(kind),
     { type: pkcs11js.CKA_EXTRACTABLE, value: false },
@@ -83,15 +70,16 @@ export function inUseTemplate(kind: KeyKind): pkcs11js.Template {
 
 /** A key that exists only to be wrapped and destroyed: extractable, with no usage at all. */
 export function transitTemplate(kind: KeyKind): pkcs11js.Template {
+  if (isPair(kind)) return pairTemplate(kind, 'transit');
   return [...sessionSecret(kind), { type: pkcs11js.CKA_EXTRACTABLE, value: true }, ...usages([])];
 }
 
 /** As `transitTemplate`, for C_GenerateKey, which needs the length. */
-export function generateTemplate(kind: KeyKind): pkcs11js.Template {
+export function generateTemplate(kind: SecretKind): pkcs11js.Template {
   return [...transitTemplate(kind), { type: pkcs11js.CKA_VALUE_LEN, value: keyBytes[kind] }];
 }
 
-export function generateMechanism(kind: KeyKind): number {
+export function generateMechanism(kind: SecretKind): number {
   return kind === 'hmac-256' ? pkcs11js.CKM_GENERIC_SECRET_KEY_GEN : pkcs11js.CKM_AES_KEY_GEN;
 }
 

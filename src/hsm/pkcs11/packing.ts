@@ -1,4 +1,5 @@
 import { secretBytes } from '../../core/bytes.ts';
+import type { SignatureMechanism } from '../hsm.ts';
 
 /**
  * A batch of operations for the fast lane, packed into one ArrayBuffer that travels there and back.
@@ -15,11 +16,27 @@ export const maxBatchBytes = 256 * 1024;
 export const nonceBytes = 12;
 export const tagBytes = 16;
 
-export type OperationKind = 'encrypt' | 'decrypt' | 'reencrypt' | 'hmac' | 'cmac' | 'random';
-const kinds: readonly OperationKind[] = ['encrypt', 'decrypt', 'reencrypt', 'hmac', 'cmac', 'random'];
-const kindNumbers = { encrypt: 0, decrypt: 1, reencrypt: 2, hmac: 3, cmac: 4, random: 5 } as const;
-/** HMAC-SHA-256, and one block of AES. */
-const macBytes: Partial<Record<OperationKind, number>> = { hmac: 32, cmac: 16 };
+const gcmKinds = ['encrypt', 'decrypt', 'reencrypt'] as const;
+const macKinds = ['hmac', 'cmac'] as const;
+const signatureKinds = ['ecdsa', 'rsa-pkcs1', 'rsa-pss'] as const satisfies SignatureMechanism[];
+const kinds = [...gcmKinds, ...macKinds, 'random', ...signatureKinds] as const;
+export type OperationKind = (typeof kinds)[number];
+const kindNumbers = Object.fromEntries(kinds.map((kind, number) => [kind, number])) as Readonly<
+  Record<OperationKind, number>
+>;
+/** HMAC-SHA-256, and one block of AES; the longest signatures: of P-521, and of RSA-4096. */
+const fixedOutputBytes: Partial<Record<OperationKind, number>> = {
+  ...{ hmac: 32, cmac: 16 },
+  ...{ ecdsa: 132, 'rsa-pkcs1': 512, 'rsa-pss': 512 },
+};
+
+function isGcm(kind: OperationKind): boolean {
+  return (gcmKinds as readonly OperationKind[]).includes(kind);
+}
+
+export function isSignature(kind: OperationKind): kind is SignatureMechanism {
+  return (signatureKinds as readonly OperationKind[]).includes(kind);
+}
 
 /** Whether a forged input makes the operation fail; the others have no input to refuse. */
 export function mayRefuse(kind: OperationKind): boolean {
@@ -37,7 +54,7 @@ const itemBytes = itemWords * 4;
 
 /**
  * One operation. `payload`: for encrypt and decrypt nonce ‖ AAD ‖ data; for reencrypt the same and
- * nonce ‖ AAD of the new ciphertext; for a MAC the data; for random nothing.
+ * nonce ‖ AAD of the new ciphertext; for a MAC or a signature the data; for random nothing.
  */
 export interface Operation {
   readonly kind: OperationKind;
@@ -59,7 +76,7 @@ export const noHandle = new Uint8Array(8);
 /** Room for an item's output. Decryption gets the ciphertext's length: some modules want it. */
 export function outputBytes(kind: OperationKind, dataBytes: number): number {
   if (kind === 'encrypt') return dataBytes + tagBytes;
-  return macBytes[kind] ?? dataBytes;
+  return fixedOutputBytes[kind] ?? dataBytes;
 }
 
 /** Bytes `operation` takes in a batch. */
@@ -133,7 +150,7 @@ export function* readBatch(buffer: ArrayBuffer): Generator<BatchItem> {
     const kind = kinds[value(0)];
     if (kind === undefined) throw new RangeError('the batch names an unknown operation');
     const dataBytes = value(7);
-    const gcm = macBytes[kind] === undefined && kind !== 'random';
+    const gcm = isGcm(kind);
     const nonceAt = at;
     const aadAt = nonceAt + (gcm ? nonceBytes : 0);
     const dataAt = aadAt + value(6);

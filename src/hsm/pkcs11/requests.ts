@@ -1,5 +1,5 @@
 import { concatBytes } from '../../core/bytes.ts';
-import type { GcmInput, KeyKind, KeyRef } from '../hsm.ts';
+import type { GcmInput, KeyKind, KeyRef, SignatureMechanism } from '../hsm.ts';
 import { nonceBytes, type Operation, tagBytes } from './packing.ts';
 
 export const maxDataBytes = 65_536;
@@ -69,6 +69,30 @@ export function macDraft({ kind }: KeyRef, data: Uint8Array): Draft {
   requireLength('data', data.length, { most: maxMacBytes });
   return {
     kind: kind === 'cmac-256' ? 'cmac' : 'hmac',
+    aadBytes: 0,
+    dataBytes: data.length,
+    secondAadBytes: 0,
+    payload: Uint8Array.from(data),
+  };
+}
+
+const signable: Readonly<
+  Record<SignatureMechanism, { kinds: readonly KeyKind[]; bytes: readonly number[] }>
+> = {
+  // CKM_ECDSA takes the leftmost bits of what is longer than the order.
+  ecdsa: { kinds: ['ec-p256', 'ec-p384', 'ec-p521', 'ec-secp256k1'], bytes: [32, 48, 64] },
+  // DigestInfo of SHA-256, SHA-384 and SHA-512.
+  'rsa-pkcs1': { kinds: ['rsa-2048', 'rsa-3072', 'rsa-4096'], bytes: [51, 67, 83] },
+  'rsa-pss': { kinds: ['rsa-2048', 'rsa-3072', 'rsa-4096'], bytes: [32, 48, 64] },
+};
+
+/** @throws RangeError for a key of another kind, or data of another length than a digest's */
+export function signDraft(key: KeyRef, mechanism: SignatureMechanism, data: Uint8Array): Draft {
+  const { kinds, bytes } = signable[mechanism];
+  requireKind(key, ...kinds);
+  if (!bytes.includes(data.length)) throw new RangeError(`data must be ${bytes.join(', ')} bytes`);
+  return {
+    kind: mechanism,
     aadBytes: 0,
     dataBytes: data.length,
     secondAadBytes: 0,

@@ -1,4 +1,4 @@
-import type { KeyKind } from '../hsm.ts';
+import type { KeyKind, PairKind, SecretKind } from '../hsm.ts';
 import type { TokenPlace } from './modules.ts';
 import type { Revocation } from './revocation.ts';
 
@@ -14,7 +14,7 @@ export type Wrapper = KeyHandle | 'root';
 /** What the slow lane's thread does, one at a time, in order. */
 export type SlowRequest =
   | { readonly type: 'initialize'; readonly generation: number }
-  | { readonly type: 'generate'; readonly kind: KeyKind; readonly under: Wrapper }
+  | { readonly type: 'generate'; readonly kind: SecretKind; readonly under: Wrapper }
   | { readonly type: 'unwrap'; readonly kind: KeyKind; readonly blob: Uint8Array; readonly under: Wrapper }
   | {
       readonly type: 'rewrap';
@@ -27,6 +27,13 @@ export type SlowRequest =
   | { readonly type: 'probe' }
   | { readonly type: 'finish' };
 
+/** For the lane of pairs, see pair-maker.ts: RSA takes seconds. */
+export interface PairRequest {
+  readonly type: 'generate-pair';
+  readonly kind: PairKind;
+  readonly under: Wrapper;
+}
+
 export interface TokenDescription {
   readonly rootId: string;
   /** CK_SLOT_ID, 8 bytes. */
@@ -38,6 +45,7 @@ export interface TokenDescription {
 export type SlowAnswer =
   | { readonly outcome: 'token'; readonly token: TokenDescription }
   | { readonly outcome: 'blob'; readonly blob: Uint8Array }
+  | { readonly outcome: 'pair'; readonly blob: Uint8Array; readonly publicKey: Uint8Array }
   | { readonly outcome: 'handle'; readonly handle: Uint8Array }
   | { readonly outcome: 'done' }
   | { readonly outcome: 'rejected' }

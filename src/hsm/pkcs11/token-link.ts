@@ -2,8 +2,10 @@ import { ServiceError } from '../../core/errors.ts';
 import { bringUp, unavailable } from './bring-up.ts';
 import type { QueuedOperation } from './fast-lane.ts';
 import { createLanes, type Lanes } from './lanes.ts';
+import { isSignature } from './packing.ts';
+import { createPairQueue, type PairQueue } from './pair-queue.ts';
 import type { HsmLog, LinkLimits, Pkcs11Settings } from './settings.ts';
-import type { SlowAnswer, SlowRequest, TokenDescription } from './slow-protocol.ts';
+import type { PairRequest, SlowAnswer, SlowRequest, TokenDescription } from './slow-protocol.ts';
 
 /**
  * Both lanes as one device with one life: brought up, lost, brought up again in a new generation. A lost
@@ -15,10 +17,10 @@ export interface TokenLink {
   generation(): number;
   /** What callers are told while the device is away. */
   unavailable(): ServiceError;
-  /** Gives an operation to the fast lane, or fails it when the device is away. */
+  /** Gives an operation to the fast lane, a signature to its own, or fails it when the device is away. */
   enqueue(operation: QueuedOperation): void;
-  /** Asks the slow lane. @throws ServiceError hsm/unavailable */
-  ask(request: SlowRequest): Promise<SlowAnswer>;
+  /** Asks the slow lane, for a pair its own. @throws ServiceError hsm/unavailable */
+  ask(request: SlowRequest | PairRequest): Promise<SlowAnswer>;
   /** Reports that the device failed (its return value, 0 for none). @returns what its victims are told */
   lost(returnValue: number): ServiceError;
   /**
@@ -52,11 +54,14 @@ interface Life {
   /** Made in this generation; counted no more once the owner was told. */
   objects: number;
   rootId: string;
+  /** CK_SLOT_ID of the generation. */
+  slot: Uint8Array;
   readySince: number;
   /** The pause before the next try; 0 for none. */
   delayMs: number;
   /** When the next try begins, or the one under way began. */
   tryAt: number;
+  readonly pairs: PairQueue;
   /** Ends the pause between two tries. */
   wake: () => void;
   /** The last bring-up but the first: each waits for the one before. */
@@ -81,9 +86,11 @@ export async function openTokenLink(
     generation: 0,
     objects: 0,
     rootId: '',
+    slot: new Uint8Array(8),
     readySince: 0,
     delayMs: 0,
     tryAt: 0,
+    pairs: createPairQueue(),
     wake: () => undefined,
     recovery: Promise.resolve(),
   };
@@ -114,14 +121,18 @@ function linkOf(life: Life, token: TokenDescription, close: () => Promise<void>)
     generation: () => life.generation,
     unavailable: () => away(life),
     enqueue(operation) {
-      const fast = life.state === 'ready' ? life.lanes.fast() : undefined;
-      if (fast === undefined) operation.onFailure(away(life));
-      else fast.enqueue(operation);
+      const lane = life.state === 'ready' ? laneOf(life, operation) : undefined;
+      if (lane === undefined) operation.onFailure(away(life));
+      else lane.enqueue(operation);
     },
     async ask(request) {
       const slow = life.state === 'ready' ? life.lanes.slow() : undefined;
       if (slow === undefined) throw away(life);
-      const answer = await slow.call(request).catch((error: unknown) => {
+      const asked =
+        request.type === 'generate-pair'
+          ? life.pairs.wait(() => life.lanes.beside('pairs', attachment(life)).control(request))
+          : slow.call(request);
+      const answer = await asked.catch((error: unknown) => {
         throw error instanceof ServiceError ? error : away(life);
       });
       if (request.type !== 'destroy') countObjects(life, answer);
@@ -138,10 +149,24 @@ function linkOf(life: Life, token: TokenDescription, close: () => Promise<void>)
   };
 }
 
+function attachment({ settings: { module }, slot, generation }: Life) {
+  return { module, slot, generation };
+}
+
+function laneOf(life: Life, { kind }: QueuedOperation) {
+  return isSignature(kind) ? life.lanes.beside('signatures', attachment(life)) : life.lanes.fast();
+}
+
+function failAll(life: Life, error: Error): void {
+  life.lanes.failAll(life.generation, error);
+  life.pairs.failAll(error);
+}
+
 /** Objects a request makes at most, with those of what proves its answer. */
 const objectsMade: Partial<Record<SlowAnswer['outcome'], number>> = {
   handle: 1,
   blob: 2,
+  pair: 3,
   done: 1,
   rejected: 4,
 };
@@ -158,7 +183,10 @@ function nextGeneration(life: Life): Promise<TokenDescription> {
   life.generation += 1;
   life.objects = 0;
   const { generation, settings, log } = life;
-  return bringUp(life.lanes.ensure(), { module: settings.module, generation }, log);
+  return bringUp(life.lanes.ensure(), { module: settings.module, generation }, log).then((token) => {
+    life.slot = token.slot;
+    return token;
+  });
 }
 
 function serve(life: Life): void {
@@ -183,7 +211,7 @@ function lose(life: Life, returnValue: number): ServiceError {
   life.log('error', 'hsm.unavailable', { returnValue, generation, nextTryMs: delayMs });
   const error = away(life);
   life.owner.onDead();
-  life.lanes.failAll(life.generation, error);
+  failAll(life, error);
   life.owner.onLost();
   life.recovery = recover(life, life.recovery);
   return error;
@@ -242,7 +270,7 @@ function pause(life: Life, ms: number): Promise<void> {
 
 async function end(life: Life): Promise<void> {
   life.state = 'closed';
-  life.lanes.failAll(life.generation, unavailable('The HSM connection is closed.'));
+  failAll(life, unavailable('The HSM connection is closed.'));
   life.wake();
   const finished = life.lanes
     .finish(() => life.recovery)

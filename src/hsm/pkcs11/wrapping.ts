@@ -16,8 +16,8 @@ export interface Wrapping {
   works(by: Wrapper | undefined): boolean;
 }
 
-/** A blob of any key of ours is 24 or 40 bytes; room for larger ones of other vendors' padding. */
-const maxBlobBytes = 256;
+/** A blob of a secret key is 24 or 40 bytes, of RSA-4096 some 2,400; room for larger ones of other vendors' padding. */
+export const maxBlobBytes = 4096;
 
 /** @throws the module's error when the root does not wrap */
 export function createWrapping(
