@@ -7,8 +7,8 @@ import type { Prf } from './kdf.ts';
  * bytes, which it wipes when a cipher is final. A KeyObject is faster, but keeps them until it is collected.
  */
 export interface MessageKey {
-  readonly cipher: 'aes-256-gcm' | 'chacha20-poly1305';
-  /** 32 bytes. */
+  readonly cipher: 'aes-256-gcm' | 'aes-128-gcm' | 'chacha20-poly1305';
+  /** As many bytes as the cipher takes: 32, or 16. */
   readonly key: Uint8Array;
   /** 12 bytes. */
   readonly nonce: Uint8Array;
