@@ -26,6 +26,7 @@ export const errorCodes = [
   'key/conflict',
   'envelope/decryption-failed',
   'exchange/refused',
+  'lease/lost',
   'audit/unavailable',
   'hsm/unavailable',
   'store/unavailable',

@@ -91,6 +91,11 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'The exchange is refused',
     'The ciphertext, the peer’s public key or the confirmation is not one for this key: of another length, no valid or a weak point, or of another secret. The service does not tell which.',
   ),
+  'lease/lost': kind(
+    409,
+    'The work is no longer this process’s',
+    'Another process took it over, or it was cancelled; nothing of this attempt took effect.',
+  ),
   'audit/unavailable': kind(503, 'The audit log cannot be written', unavailable),
   'hsm/unavailable': kind(503, 'The HSM does not answer', unavailable),
   'store/unavailable': kind(503, 'The database does not answer', unavailable),

@@ -181,8 +181,25 @@ const dataKeyReuse: Migration = {
   },
 };
 
+const leases: Migration = {
+  number: 3,
+  name: 'leases',
+  oldestCode: 1,
+  async up(db, { text }) {
+    await db.schema
+      .createTable('leases')
+      .addColumn('name', text, (c) => c.primaryKey().notNull())
+      .addColumn('namespace_id', text, (c) => c.notNull())
+      .addColumn('holder', text)
+      .addColumn('fence', 'bigint', (c) => c.notNull())
+      .addColumn('beat', 'bigint', (c) => c.notNull())
+      .addColumn('quiet_milliseconds', 'bigint', (c) => c.notNull())
+      .execute();
+  },
+};
+
 /** In order, without gaps; a landed migration is never edited. */
-export const migrations: readonly Migration[] = [first, dataKeyReuse];
+export const migrations: readonly Migration[] = [first, dataKeyReuse, leases];
 
 /**
  * Brings the database to the newest schema this code knows. Each migration commits with its row; of several

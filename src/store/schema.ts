@@ -26,6 +26,7 @@ export interface Schema {
   idempotency: IdempotencyRow;
   audit_segments: AuditSegmentRow;
   audit_outbox: AuditOutboxRow;
+  leases: LeaseRow;
 }
 
 /** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */
@@ -166,4 +167,18 @@ export interface AuditOutboxRow {
   namespace_id: string;
   entry: string;
   created_at: number;
+}
+
+/** Who does a work that one does at a time. It decides who tries, never what may be done: no MAC. */
+export interface LeaseRow {
+  name: string;
+  namespace_id: string;
+  /** One process's leases; null when nobody has it. */
+  holder: string | null;
+  /** Grows by one with each claim. */
+  fence: number;
+  /** Changes with each renewal. */
+  beat: number;
+  /** Others may take it once they have seen it unchanged for so long. */
+  quiet_milliseconds: number;
 }

@@ -314,7 +314,15 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
       expect(tables).toEqual(
         [
           ...expected,
-          ...['namespaces', 'roots', 'schema_migrations', 'system_key_wrappings', 'system_keys', 'tokens'],
+          ...[
+            'leases',
+            'namespaces',
+            'roots',
+            'schema_migrations',
+            'system_key_wrappings',
+            'system_keys',
+            'tokens',
+          ],
         ].toSorted(),
       );
       expect(await schemaNumber(store.db)).toBe(newest);
