@@ -7,7 +7,9 @@ const down = {
   audit: ['store'],
   access: ['audit'],
   keys: ['access', 'hsm'],
-  envelope: ['keys'],
+  macs: ['keys'],
+  // A batch has items of both.
+  envelope: ['keys', 'macs'],
   fields: ['envelope'],
   rotation: ['fields'],
   signing: ['keys'],
@@ -17,7 +19,17 @@ const down = {
   http: ['access'],
   client: ['crypto'],
 };
-const capabilities = ['keys', 'envelope', 'fields', 'rotation', 'signing', 'exchange', 'aggregate', 'jobs'];
+const capabilities = [
+  'keys',
+  'macs',
+  'envelope',
+  'fields',
+  'rotation',
+  'signing',
+  'exchange',
+  'aggregate',
+  'jobs',
+];
 
 function reach(area) {
   const reached = new Set([area]);

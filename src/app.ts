@@ -4,12 +4,14 @@ import { envelopeRoutes } from './envelope/routes.ts';
 import { exchangeRoutes } from './exchange/routes.ts';
 import type { AnyRoute } from './http/route.ts';
 import { keyRoutes } from './keys/routes.ts';
+import { macRoutes } from './macs/routes.ts';
 
 type Capabilities = Parameters<typeof accessRoutes>[0] &
   Parameters<typeof auditRoutes>[0] & {
     readonly keys: Parameters<typeof keyRoutes>[0];
     readonly envelopes: Parameters<typeof envelopeRoutes>[0];
     readonly exchanges: Parameters<typeof exchangeRoutes>[0];
+    readonly macs: Parameters<typeof macRoutes>[0];
   };
 
 /** Every capability's routes, in the order the documentation shows them. */
@@ -18,6 +20,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...keyRoutes(capabilities.keys),
     ...envelopeRoutes(capabilities.envelopes),
     ...exchangeRoutes(capabilities.exchanges),
+    ...macRoutes(capabilities.macs),
     ...accessRoutes(capabilities),
     ...auditRoutes(capabilities),
   ];

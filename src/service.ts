@@ -24,6 +24,7 @@ import { type Listener, listen } from './http/listen.ts';
 import { createHttpApp } from './http/server.ts';
 import { createKeys } from './keys/keys.ts';
 import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-keys.ts';
+import { createMacs, createMacWork } from './macs/macs.ts';
 import { migrate } from './store/migrations.ts';
 import type { Store } from './store/store.ts';
 import { version } from './version.ts';
@@ -143,14 +144,16 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
     onRotationFailed: (error) =>
       log.error({ code: codeOf(error) }, 'a rotation forced by the usage limit failed'),
   });
-  const envelopes = createEnvelopes({ operations, keys, hsm });
+  const macWork = createMacWork({ keys, hsm });
+  const macs = createMacs({ operations, work: macWork });
+  const envelopes = createEnvelopes({ operations, keys, hsm, macWork });
   const exchanges = createExchanges({ keys, hsm });
   if (mlKemSource !== 'node:crypto')
     log.warn({ mlKemSource }, 'this Node has no ML-KEM: a slower one in JavaScript is used');
   const metrics = createMetrics();
   exposeParts(metrics, hsm, audit);
   const app = createHttpApp({
-    routes: allRoutes({ keys, envelopes, exchanges, namespaces, tokens, audit, operations }),
+    routes: allRoutes({ keys, envelopes, exchanges, macs, namespaces, tokens, audit, operations }),
     authenticate: (authorization) => authenticator.authenticate(authorization),
     onRefused: (source, code) => audit.countRefusal(source ?? 'unknown', code),
     ready: createReadiness({ hsm, store, audit, clock }),

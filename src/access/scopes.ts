@@ -4,6 +4,8 @@ export const scopes = [
   'keys:encrypt',
   'keys:decrypt',
   'keys:rewrap',
+  'keys:sign',
+  'keys:verify',
   'access:admin',
   'audit:read',
   'metrics:read',
@@ -15,7 +17,9 @@ export type Scope = (typeof scopes)[number];
 /** Scopes that reach beyond one namespace: only a holder of `service:admin` may hand them out. */
 export const serviceScopes: readonly Scope[] = ['service:admin', 'metrics:read'];
 
-const anyKeyScope: readonly Scope[] = ['keys:admin', 'keys:encrypt', 'keys:decrypt', 'keys:rewrap'];
+const anyKeyScope: readonly Scope[] = [
+  ...(['keys:admin', 'keys:encrypt', 'keys:decrypt', 'keys:rewrap', 'keys:sign', 'keys:verify'] as const),
+];
 
 /** Every audited action and the scopes of which one is enough. */
 export const actions = {
@@ -36,6 +40,8 @@ export const actions = {
   'exchange.decapsulate': ['keys:decrypt'],
   'exchange.confirm': ['keys:decrypt'],
   'exchange.derive': ['keys:decrypt'],
+  'mac.generate': ['keys:sign'],
+  'mac.verify': ['keys:verify'],
   'access.list-namespaces': ['service:admin'],
   'access.create-namespace': ['service:admin'],
   'access.list-tokens': ['access:admin'],

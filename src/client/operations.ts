@@ -193,6 +193,21 @@ export const operations = {
     answer: { derived: 'bytes', ...made },
   },
 
+  mac: {
+    method: 'POST',
+    path: '/v1/keys/{key}/mac',
+    bytes: ['message'],
+    retry: 'safe',
+    answer: { mac: 'bytes', ...made },
+  },
+  verifyMac: {
+    method: 'POST',
+    path: '/v1/keys/{key}/verify-mac',
+    bytes: ['mac', 'message'],
+    retry: 'safe',
+    answer: { valid: 'boolean', ...made },
+  },
+
   createNamespace: {
     method: 'POST',
     path: '/v1/access/namespaces',
@@ -247,4 +262,6 @@ export const batchOperations = {
   rewrap: operations.rewrap,
   'data-keys': operations.createDataKeys,
   random: operations.random,
+  mac: operations.mac,
+  'verify-mac': operations.verifyMac,
 } as const satisfies Record<string, OperationRow>;

@@ -5,13 +5,14 @@ import type * as envelope from '../envelope/routes-schemas.ts';
 import type * as exchange from '../exchange/routes-schemas.ts';
 import type { listQuery } from '../http/validation.ts';
 import type * as keys from '../keys/routes-schemas.ts';
+import type * as macs from '../macs/routes-schemas.ts';
 
 // The members of each operation, from the schemas that the service checks them with. Only types: nothing of the
 // service gets into a program that uses the client.
 
 /** Members that are bytes here and base64 on the wire, wherever the schema has a string. */
 type ByteMember =
-  | ('plaintext' | 'ciphertext' | 'wrapped' | 'bytes')
+  | ('plaintext' | 'ciphertext' | 'wrapped' | 'bytes' | 'message' | 'mac')
   | (
       | 'publicKey'
       | 'peerPublicKey'
@@ -87,6 +88,8 @@ interface BatchAnswers {
   rewrap: Answered<typeof envelope.sealedAnswer>;
   'data-keys': Answered<typeof envelope.dataKeysAnswer>;
   random: Answered<typeof envelope.randomAnswer>;
+  mac: Answered<typeof macs.macAnswer>;
+  'verify-mac': Answered<typeof macs.verifiedMacAnswer>;
 }
 
 /** Of an item that failed. */
@@ -160,6 +163,10 @@ export interface Operations {
     Answered<typeof exchange.confirmedAnswer>
   >;
   derive: Operation<KeyParams & Given<typeof exchange.deriveBody>, Answered<typeof exchange.derivedAnswer>>;
+
+  mac: Operation<KeyParams & Given<typeof macs.generateMacBody>, Answered<typeof macs.macAnswer>>;
+  /** Rejects with `mac/invalid` unless the MAC is the message's. */
+  verifyMac: Operation<KeyParams & Given<typeof macs.verifyMacBody>, Answered<typeof macs.verifiedMacAnswer>>;
 
   createNamespace: Operation<Given<typeof access.createNamespaceBody>, Namespace>;
   listNamespaces: List<Given<typeof listQuery>, Answered<typeof access.namespacesAnswer>>;

@@ -27,6 +27,7 @@ export const errorCodes = [
   'envelope/decryption-failed',
   'exchange/refused',
   'lease/lost',
+  'mac/invalid',
   'audit/unavailable',
   'hsm/unavailable',
   'store/unavailable',

@@ -2,7 +2,7 @@
  * The registry of key algorithms: one row each. A new algorithm is a new row here, its HSM objects in
  * `hsm/pkcs11/objects.ts`, and published test vectors. Numbers are written into ciphertexts and never reused.
  */
-export type Suite = CipherSuite | ExchangeSuite;
+export type Suite = CipherSuite | ExchangeSuite | MacSuite;
 
 interface AnySuite {
   readonly name: string;
@@ -10,7 +10,7 @@ interface AnySuite {
   readonly number: number;
   readonly protection: Protection;
   /** Kind of the version's key in the token; under `hsm-sealed`, of the key that seals its seed. */
-  readonly keyKind: 'aes-128' | 'aes-256' | 'cmac-256';
+  readonly keyKind: 'aes-128' | 'aes-256' | 'hmac-256' | 'hmac-384' | 'hmac-512' | 'cmac-128' | 'cmac-256';
   /** Bytes of the version's secret: of its seed, where the token does not hold it as a key. */
   readonly keyBytes: number;
 }
@@ -35,6 +35,14 @@ export interface ExchangeSuite extends AnySuite {
    * to the bit is another suite.
    */
   readonly id: string;
+}
+
+/** Keys that make and check MACs, all of it in the token. */
+export interface MacSuite extends AnySuite {
+  readonly purpose: 'mac';
+  readonly protection: 'hsm';
+  /** Of a whole MAC. A shorter one is its beginning, at least half of it. */
+  readonly macBytes: number;
 }
 
 /**
@@ -106,17 +114,46 @@ const exchanges = {
   p384: { name: 'p384', id: 'p384', number: 38, keyBytes: 48, ...pair },
 } as const satisfies Record<string, ExchangeSuite>;
 
-export const suites = { ...cipherSuites, ...exchanges } as const;
+const tokenMac = { purpose: 'mac', protection: 'hsm' } as const;
+
+const macs = {
+  /** FIPS 198-1, with a key as long as the hash (RFC 2104 §3). */
+  'hmac-sha-256': {
+    name: 'hmac-sha-256',
+    ...{ number: 64, keyKind: 'hmac-256', keyBytes: 32, macBytes: 32, ...tokenMac },
+  },
+  'hmac-sha-384': {
+    name: 'hmac-sha-384',
+    ...{ number: 65, keyKind: 'hmac-384', keyBytes: 48, macBytes: 48, ...tokenMac },
+  },
+  'hmac-sha-512': {
+    name: 'hmac-sha-512',
+    ...{ number: 66, keyKind: 'hmac-512', keyBytes: 64, macBytes: 64, ...tokenMac },
+  },
+  /** NIST SP 800-38B. */
+  'aes-128-cmac': {
+    name: 'aes-128-cmac',
+    ...{ number: 67, keyKind: 'cmac-128', keyBytes: 16, macBytes: 16, ...tokenMac },
+  },
+  'aes-256-cmac': {
+    name: 'aes-256-cmac',
+    ...{ number: 68, keyKind: 'cmac-256', keyBytes: 32, macBytes: 16, ...tokenMac },
+  },
+} as const satisfies Record<string, MacSuite>;
+
+export const suites = { ...cipherSuites, ...exchanges, ...macs } as const;
 
 export type Algorithm = keyof typeof suites;
 export type CipherAlgorithm = keyof typeof cipherSuites;
 export type ExchangeAlgorithm = keyof typeof exchanges;
+export type MacAlgorithm = keyof typeof macs;
 export type Purpose = Suite['purpose'];
 
 export const algorithms = Object.keys(suites) as [Algorithm, ...Algorithm[]];
 export const cipherAlgorithms = Object.keys(cipherSuites) as [CipherAlgorithm, ...CipherAlgorithm[]];
 export const exchangeAlgorithms = Object.keys(exchanges) as [ExchangeAlgorithm, ...ExchangeAlgorithm[]];
-export const purposes: readonly [Purpose, ...Purpose[]] = ['encrypt', 'exchange'];
+export const macAlgorithms = Object.keys(macs) as [MacAlgorithm, ...MacAlgorithm[]];
+export const purposes: readonly [Purpose, ...Purpose[]] = ['encrypt', 'exchange', 'mac'];
 
 const byNumber = new Map<number, CipherSuite>(
   Object.values(cipherSuites).map((suite) => [suite.number, suite]),

@@ -3,6 +3,7 @@ import { authorize, type Operation, outcomeOf } from '../access/operations.ts';
 import type { Action } from '../access/scopes.ts';
 import type { AuditItem, AuditTarget } from '../audit/entry.ts';
 import type { ServiceError } from '../core/errors.ts';
+import type { GenerateMacRequest, Mac, MacWork, VerifiedMac, VerifyMacRequest } from '../macs/macs.ts';
 import type {
   DataKey,
   DataKeysRequest,
@@ -21,6 +22,8 @@ export type BatchItem =
   | { readonly operation: 'rewrap'; readonly request: RewrapRequest }
   | { readonly operation: 'data-keys'; readonly request: DataKeysRequest }
   | { readonly operation: 'random'; readonly request: { readonly bytes: number } }
+  | { readonly operation: 'mac'; readonly request: GenerateMacRequest }
+  | { readonly operation: 'verify-mac'; readonly request: VerifyMacRequest }
   /** An item that could not be understood: it is answered and recorded as refused. */
   | { readonly operation: 'invalid'; readonly error: ServiceError };
 
@@ -29,6 +32,8 @@ export type BatchResult =
   | { readonly operation: 'decrypt'; readonly value: Opened }
   | { readonly operation: 'data-keys'; readonly value: readonly DataKey[] }
   | { readonly operation: 'random'; readonly value: Uint8Array }
+  | { readonly operation: 'mac'; readonly value: Mac }
+  | { readonly operation: 'verify-mac'; readonly value: VerifiedMac }
   | { readonly operation: 'failed'; readonly error: unknown };
 
 /** HSM operations under way at once: enough to fill its batches, few enough to leave room for other callers. */
@@ -43,7 +48,7 @@ export async function runBatch({
 }: {
   caller: Caller;
   items: readonly BatchItem[];
-  work: Work;
+  work: Work & MacWork;
   operation: Operation;
 }): Promise<BatchResult[]> {
   const results = new Array<BatchResult>(items.length);
@@ -104,10 +109,24 @@ function weightOf(item: BatchItem): number {
 }
 
 function actionOf(item: BatchItem): Action {
-  return item.operation === 'invalid' ? 'envelope.batch' : `envelope.${item.operation}`;
+  switch (item.operation) {
+    case 'invalid':
+      return 'envelope.batch';
+    case 'mac':
+      return 'mac.generate';
+    case 'verify-mac':
+      return 'mac.verify';
+    default:
+      return `envelope.${item.operation}`;
+  }
 }
 
-async function perform(item: BatchItem, caller: Caller, work: Work, note: Note): Promise<BatchResult> {
+async function perform(
+  item: BatchItem,
+  caller: Caller,
+  work: Work & MacWork,
+  note: Note,
+): Promise<BatchResult> {
   if (item.operation === 'invalid') throw item.error;
   authorize(caller, actionOf(item));
   const { principal } = caller;
@@ -122,5 +141,9 @@ async function perform(item: BatchItem, caller: Caller, work: Work, note: Note):
       return { operation: 'data-keys', value: await work.dataKeys(principal, item.request, note) };
     case 'random':
       return { operation: 'random', value: await work.random(item.request.bytes) };
+    case 'mac':
+      return { operation: 'mac', value: await work.generateMac(principal, item.request, note) };
+    case 'verify-mac':
+      return { operation: 'verify-mac', value: await work.verifyMac(principal, item.request, note) };
   }
 }

@@ -2,6 +2,7 @@ import type { Caller } from '../access/caller.ts';
 import type { Operations } from '../access/operations.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { Keys } from '../keys/keys.ts';
+import type { MacWork } from '../macs/macs.ts';
 import { type BatchItem, type BatchResult, runBatch } from './batch.ts';
 import {
   createWork,
@@ -44,12 +45,15 @@ export function createEnvelopes({
   operations,
   keys,
   hsm,
+  macWork,
 }: {
   operations: Operations;
   keys: Keys;
   hsm: Hsm;
+  macWork: MacWork;
 }): Envelopes {
   const work = createWork({ keys, hsm });
+  const batchWork = { ...work, ...macWork };
   return {
     encrypt: (caller, request) =>
       operations.run(caller, 'envelope.encrypt', { kind: 'key', name: request.key }, ({ target }) =>
@@ -70,7 +74,7 @@ export function createEnvelopes({
     random: (caller, bytes) => operations.run(caller, 'envelope.random', undefined, () => work.random(bytes)),
     batch: (caller, items) =>
       operations.run(caller, 'envelope.batch', undefined, (operation) =>
-        runBatch({ caller, items, work, operation }),
+        runBatch({ caller, items, work: batchWork, operation }),
       ),
   };
 }

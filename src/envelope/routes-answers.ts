@@ -3,6 +3,7 @@ import { toBase64, wipe } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
 import { problemOf } from '../http/problem.ts';
 import { invalidRequest } from '../http/violations.ts';
+import { macOut } from '../macs/routes-answers.ts';
 import type { BatchItem, BatchResult } from './batch.ts';
 import {
   type batchAnswer,
@@ -58,9 +59,12 @@ export function batchItemIn(value: unknown): DecodedItem {
   return { id, item: { operation, request } as BatchItem };
 }
 
-/** Wipes the plaintexts that came in. */
+/** Wipes the plaintexts and messages that came in. */
 export function wipeItems(items: readonly DecodedItem[]): void {
-  for (const { item } of items) if (item.operation === 'encrypt') wipe(item.request.plaintext);
+  for (const { item } of items) {
+    if (item.operation === 'encrypt') wipe(item.request.plaintext);
+    if (item.operation === 'mac' || item.operation === 'verify-mac') wipe(item.request.message);
+  }
 }
 
 type BatchOut = z.output<typeof batchAnswer>['results'][number];
@@ -77,6 +81,10 @@ export function batchResultOut(id: string | undefined, result: BatchResult, requ
       return { ...place, status: 200, ...dataKeysOut(result.value) };
     case 'random':
       return { ...place, status: 200, bytes: toBase64(result.value) };
+    case 'mac':
+      return { ...place, status: 200, ...macOut(result.value) };
+    case 'verify-mac':
+      return { ...place, status: 200, ...result.value };
     case 'failed': {
       const { body } = problemOf(result.error, requestId);
       return { ...place, status: body.status, problem: { ...body } };

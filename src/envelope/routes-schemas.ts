@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { base64Bytes, base64Text, contextSchema, keyRefSchema } from '../http/validation.ts';
+import { generateMacBody, macAnswer, verifiedMacAnswer, verifyMacBody } from '../macs/routes-schemas.ts';
 
 /** What fits into a body of 1 MiB as base64, with room for a context. */
 const plaintextLimitBytes = 720 * 1024;
@@ -77,6 +78,8 @@ export const batchItem = z.discriminatedUnion('operation', [
   }),
   // A thousand items together stay within what one answer should weigh.
   z.strictObject({ id, operation: z.literal('random'), bytes: z.int().min(1).max(4096) }),
+  z.strictObject({ id, operation: z.literal('mac'), key, ...generateMacBody.shape }),
+  z.strictObject({ id, operation: z.literal('verify-mac'), key, ...verifyMacBody.shape }),
 ]);
 
 const { $schema: _, ...batchItemJson } = z.toJSONSchema(batchItem, { io: 'input', unrepresentable: 'any' });
@@ -100,6 +103,8 @@ export const batchAnswer = z.object({
       z.object({ id, status: z.literal(200), ...openedAnswer.shape }),
       z.object({ id, status: z.literal(200), ...dataKeysAnswer.shape }),
       z.object({ id, status: z.literal(200), ...randomAnswer.shape }),
+      z.object({ id, status: z.literal(200), ...macAnswer.shape }),
+      z.object({ id, status: z.literal(200), ...verifiedMacAnswer.shape }),
       z.object({ id, status: z.int().min(400), problem }),
     ]),
   ),

@@ -4,7 +4,9 @@
  * the token when it is first used and keeps a bounded number of handles.
  */
 export type KeyKind = SecretKind | PairKind;
-export type SecretKind = 'kek' | 'aes-128' | 'aes-256' | 'hmac-256' | 'cmac-256';
+export type SecretKind = 'kek' | 'aes-128' | 'aes-256' | MacKind;
+/** Keys that make MACs and nothing else: HMAC over SHA-2 of so many bits, AES-CMAC under AES of so many. */
+export type MacKind = 'hmac-256' | 'hmac-384' | 'hmac-512' | 'cmac-128' | 'cmac-256';
 /** The private key of a pair, for signatures and nothing else. */
 export type PairKind = (typeof pairKinds)[number];
 export const pairKinds = [
@@ -101,7 +103,11 @@ export interface Hsm {
     to: { readonly key: KeyRef; readonly nonce: Uint8Array; readonly aad: Uint8Array },
   ): Promise<Uint8Array>;
 
-  /** HMAC-SHA-256, 32 bytes, under a key of kind `hmac-256`; AES-CMAC, 16 bytes, under one of kind `cmac-256`. */
+  /**
+   * HMAC (FIPS 198-1), as long as its hash, or AES-CMAC (SP 800-38B), 16 bytes.
+   * @param key of a `MacKind`
+   * @param data up to 1 MiB
+   */
   mac(key: KeyRef, data: Uint8Array): Promise<Uint8Array>;
 
   /**

@@ -96,6 +96,11 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'The work is no longer this process’s',
     'Another process took it over, or it was cancelled; nothing of this attempt took effect.',
   ),
+  'mac/invalid': kind(
+    400,
+    'The MAC is not valid',
+    'It is not the message’s under this version of the key, or of another length than was asked for.',
+  ),
   'audit/unavailable': kind(503, 'The audit log cannot be written', unavailable),
   'hsm/unavailable': kind(503, 'The HSM does not answer', unavailable),
   'store/unavailable': kind(503, 'The database does not answer', unavailable),

@@ -6,6 +6,7 @@ import {
   type Algorithm,
   type CipherSuite,
   type ExchangeSuite,
+  type MacSuite,
   type Suite,
   suites,
 } from '../crypto/suites.ts';
@@ -48,6 +49,9 @@ export type CipherVersion = KeyVersion<CipherSuite>;
 
 /** A key pair. */
 export type ExchangeVersion = KeyVersion<ExchangeSuite> & { readonly publicKey: Uint8Array };
+
+/** What makes MACs. */
+export type MacVersion = KeyVersion<MacSuite>;
 
 interface VersionIdBytes {
   readonly id: Uint8Array;
@@ -172,12 +176,21 @@ export function asPair(version: KeyVersion): ExchangeVersion {
   throw anotherPurpose();
 }
 
+export function asMac(version: KeyVersion): MacVersion {
+  if (isMac(version)) return version;
+  throw anotherPurpose();
+}
+
 function isCipher(version: KeyVersion): version is CipherVersion {
   return version.suite.purpose === 'encrypt';
 }
 
 function isPair(version: KeyVersion): version is ExchangeVersion {
   return version.suite.purpose === 'exchange' && version.publicKey !== undefined;
+}
+
+function isMac(version: KeyVersion): version is MacVersion {
+  return version.suite.purpose === 'mac';
 }
 
 function anotherPurpose(): ServiceError {

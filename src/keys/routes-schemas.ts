@@ -29,16 +29,15 @@ const dataKeyReuse = z
       'decrypt as long: for HSMs that are slow or far away. Absent: every message goes through the HSM.',
   });
 
-const defaultAlgorithms = { encrypt: 'aes-256-gcm', exchange: 'x-wing' } as const;
+const defaultAlgorithms = { encrypt: 'aes-256-gcm', exchange: 'x-wing', mac: 'hmac-sha-256' } as const;
 
 /** `purpose` and `algorithm` each have a default by the other. */
 export const createBody = z
   .strictObject({
     name: keyNameSchema,
-    algorithm: z
-      .enum(algorithms)
-      .optional()
-      .meta({ description: 'Default `aes-256-gcm`; for the purpose `exchange`, `x-wing`.' }),
+    algorithm: z.enum(algorithms).optional().meta({
+      description: 'Default `aes-256-gcm`; for the purpose `exchange` `x-wing`, for `mac` `hmac-sha-256`.',
+    }),
     purpose: z.enum(purposes).optional().meta({ description: 'Default: what the algorithm is for.' }),
     description: description.optional().transform((value) => value ?? ''),
     tags: tagsSchema.optional().transform((value) => value ?? {}),

@@ -4,12 +4,14 @@ import type { VersionState } from '../store/schema.ts';
 import { decryptingStates } from './change.ts';
 import {
   asCipher,
+  asMac,
   asPair,
   type CipherVersion,
   type ExchangeVersion,
   type Key,
   type KeyVersion,
   keyNotFound,
+  type MacVersion,
   wrongPurpose,
 } from './key.ts';
 import type { Lookup } from './lookup.ts';
@@ -38,6 +40,8 @@ export interface UsableVersions {
    * @throws key/wrong-purpose, key/not-found, key/disabled, key/version-disabled
    */
   exchanging(key: Key, use: Use, ordinal?: number): Promise<ExchangeVersion>;
+  /** A version of a MAC key. @throws as `exchanging` */
+  authenticating(key: Key, use: Use, ordinal?: number): Promise<MacVersion>;
 }
 
 const statesFor: Readonly<Record<Use, readonly VersionState[] | undefined>> = {
@@ -81,6 +85,7 @@ export function createUsableVersions({ lookup, usage }: { lookup: Lookup; usage:
     },
 
     exchanging: byOrdinal('exchange', asPair),
+    authenticating: byOrdinal('mac', asMac),
   };
 }
 

@@ -16,13 +16,15 @@ const all = [
   'keys:encrypt',
   'keys:decrypt',
   'keys:rewrap',
+  'keys:sign',
+  'keys:verify',
   'access:admin',
   'audit:read',
   'metrics:read',
   'service:admin',
 ] as const;
 type Scope = (typeof all)[number];
-const anyKeys: readonly Scope[] = ['keys:admin', 'keys:encrypt', 'keys:decrypt', 'keys:rewrap'];
+const anyKeys: readonly Scope[] = all.filter((scope) => scope.startsWith('keys:'));
 
 interface Row {
   readonly operationId: string;
@@ -42,6 +44,8 @@ let ciphertext: string;
 let pair: string;
 let agreeing: string;
 let encapsulated: { ciphertext: unknown; confirmation: unknown };
+let authenticating: string;
+let mac: unknown;
 let otherNamespace: string;
 const tokens = new Map<string, MadeToken>();
 
@@ -56,6 +60,9 @@ beforeAll(async () => {
   await service.call('POST', '/v1/keys', { name: agreeing, algorithm: 'x25519' });
   const made = await service.call('POST', `/v1/keys/${pair}/encapsulate`, {});
   encapsulated = { ciphertext: made.body['ciphertext'], confirmation: made.body['confirmation'] };
+  authenticating = freshName('mac');
+  await service.call('POST', '/v1/keys', { name: authenticating, purpose: 'mac' });
+  mac = (await service.call('POST', `/v1/keys/${authenticating}/mac`, { message: plaintext })).body['mac'];
   otherNamespace = (await makeNamespace(service, ['keys:admin'])).name;
   for (const scope of all) tokens.set(scope, await makeToken(service, { scopes: [scope] }));
 });
@@ -147,6 +154,14 @@ const rows: readonly Row[] = [
       `/v1/keys/${agreeing}/derive`,
       { peerPublicKey: Buffer.alloc(32, 9).toString('base64'), label: 'test' },
     ],
+  },
+  {
+    ...{ operationId: 'mac', action: 'mac.generate', allowed: ['keys:sign'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${authenticating}/mac`, { message: plaintext }],
+  },
+  {
+    ...{ operationId: 'verifyMac', action: 'mac.verify', allowed: ['keys:verify'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${authenticating}/verify-mac`, { message: plaintext, mac }],
   },
   {
     ...{ operationId: 'createNamespace', action: 'access.create-namespace', allowed: ['service:admin'] },
@@ -291,12 +306,16 @@ test('each item of a batch is allowed on its own', async () => {
     { operation: 'rewrap', key, ciphertext },
     { operation: 'data-keys', key },
     { operation: 'random', bytes: 8 },
+    { operation: 'mac', key: authenticating, message: plaintext },
+    { operation: 'verify-mac', key: authenticating, message: plaintext, mac },
   ];
   const allowed: Readonly<Record<string, readonly boolean[]>> = {
-    'keys:admin': [false, false, false, false, true],
-    'keys:encrypt': [true, false, false, true, true],
-    'keys:decrypt': [false, true, false, false, true],
-    'keys:rewrap': [false, false, true, false, true],
+    'keys:admin': [false, false, false, false, true, false, false],
+    'keys:encrypt': [true, false, false, true, true, false, false],
+    'keys:decrypt': [false, true, false, false, true, false, false],
+    'keys:rewrap': [false, false, true, false, true, false, false],
+    'keys:sign': [false, false, false, false, true, true, false],
+    'keys:verify': [false, false, false, false, true, false, true],
   };
   for (const scope of anyKeys) {
     const token = tokens.get(scope);

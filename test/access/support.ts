@@ -75,7 +75,7 @@ export interface AuditRecord {
   readonly replayed?: boolean;
   readonly sequence: number;
   readonly principal: { readonly id?: string; readonly kind: string };
-  readonly target?: { readonly id?: string; readonly name?: string };
+  readonly target?: { readonly id?: string; readonly name?: string; readonly version?: number };
   readonly items?: readonly unknown[];
 }
 

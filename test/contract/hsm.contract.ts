@@ -17,6 +17,7 @@ const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const nonce = new Uint8Array(12).fill(9);
 const aad = text('record 1');
 const kinds = ['aes-128', 'aes-256'] as const;
+const macKinds = ['hmac-256', 'hmac-384', 'hmac-512', 'cmac-128', 'cmac-256'] as const;
 
 function flipped(bytes: Uint8Array, bit: number): Uint8Array {
   const copy = Uint8Array.from(bytes);
@@ -171,12 +172,11 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
     /** Guarantees that a rewrapped key is the same key, and the old blob is still good. */
     test('rewrap keeps the key', async () => {
       const target = await makeKey(hsm, 'kek');
-      for (const kind of ['aes-128', 'aes-256', 'hmac-256', 'cmac-256', 'kek'] satisfies KeyKind[]) {
+      for (const kind of [...macKinds, 'aes-128', 'aes-256', 'kek'] satisfies KeyKind[]) {
         const key = await makeKey(hsm, kind, kek);
         const moved = { ...sameKeyAnew(key, await hsm.rewrap(key, target)), under: target };
         expect(moved.blob).not.toEqual(key.blob);
-        if (kind === 'hmac-256' || kind === 'cmac-256')
-          expect(await hsm.mac(moved, data)).toEqual(await hsm.mac(key, data));
+        if (kind.includes('mac-')) expect(await hsm.mac(moved, data)).toEqual(await hsm.mac(key, data));
         else if (kind === 'kek') {
           const inner = await makeKey(hsm, 'aes-256', key);
           expect(await seal({ ...sameKeyAnew(inner), under: moved })).toEqual(await seal(inner));
@@ -207,7 +207,7 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
       expect(await hsm.decrypt(to, { nonce: newNonce, aad: newAad, data: movedEmpty })).toHaveLength(0);
     });
 
-    /** Guarantees HMAC-SHA-256, SP 800-108 counter mode and AES-CMAC as OpenSSL's HMAC and AES give them. */
+    /** Guarantees HMAC, SP 800-108 counter mode and AES-CMAC as OpenSSL's HMAC and AES give them. */
     test('mac and derive agree with another implementation', async () => {
       const value = new Uint8Array(32).fill(0x17);
       const key = under.importKek().importKey('hmac-256', value);
@@ -220,6 +220,14 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
         const input = { label: 'test/v1', context: aad, bytes };
         const expected = await deriveCounterMode(async (message) => hmac(message), input);
         expect(Buffer.from(await hsm.derive(key, input))).toEqual(Buffer.from(expected));
+      }
+      for (const [kind, hash, bytes] of [
+        ['hmac-384', 'sha384', 48],
+        ['hmac-512', 'sha512', 64],
+      ] as const) {
+        const longer = new Uint8Array(bytes).fill(0x18);
+        const mac = await hsm.mac(under.importKek().importKey(kind, longer), data);
+        expect(Buffer.from(mac)).toEqual(createHmac(hash, createSecretKey(longer)).update(data).digest());
       }
       const block = new Uint8Array(16).fill(0xf0);
       const cmac = await hsm.mac(under.importKek().importKey('cmac-256', value), block);

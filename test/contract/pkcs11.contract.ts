@@ -210,7 +210,7 @@ export function pkcs11Contract(
 
     /** Guarantees that keys in use are neither readable nor wrappable, and each has the usages of its kind only. */
     test('keys in use do not leave the token', async () => {
-      for (const kind of ['aes-256', 'hmac-256', 'cmac-256', 'aes-128'] as const) {
+      for (const kind of ['aes-256', 'hmac-256', 'hmac-512', 'cmac-256', 'cmac-128', 'aes-128'] as const) {
         const key = await makeKey(token.hsm, kind, kek);
         await (kind.includes('mac') ? token.hsm.mac(key, data) : seal(key));
       }
@@ -234,7 +234,8 @@ export function pkcs11Contract(
         expect(() => cryptoki.C_GetAttributeValue(session, key, [{ type: pkcs11js.CKA_VALUE }])).toThrow(
           /CKR_ATTRIBUTE_SENSITIVE/,
         );
-        const wrapping = (): Buffer => cryptoki.C_WrapKey(session, mechanism, wrapper, key, Buffer.alloc(64));
+        const wrapping = (): Buffer =>
+          cryptoki.C_WrapKey(session, mechanism, wrapper, key, Buffer.alloc(128));
         const { keepsUnextractable } = moduleTraits(token.settings.module);
         expectRefusal(keepsUnextractable, wrapping, /CKR_KEY_UNEXTRACTABLE/);
         const usage = (type: number): boolean => {

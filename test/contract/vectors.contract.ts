@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { concatBytes } from '../../src/core/bytes.ts';
-import { type GcmInput, HsmRejected, type KeyRef } from '../../src/hsm/hsm.ts';
+import { type GcmInput, HsmRejected, type KeyRef, type MacKind } from '../../src/hsm/hsm.ts';
 import { sameKeyAnew, type TestToken } from '../support/token.ts';
 import { committedCases, hex, largeSetGroups, numberedGroups } from '../support/vectors.ts';
 
@@ -72,17 +72,22 @@ async function checkWrap(token: TestToken, cases: readonly WrapCase[]): Promise<
   return checked;
 }
 
-const checkHmac = (token: TestToken, cases: readonly MacCase[]) => checkMac(token, 'hmac-256', cases);
-const checkCmac = (token: TestToken, cases: readonly MacCase[]) => checkMac(token, 'cmac-256', cases);
+const checkHmac = (bits: 256 | 384 | 512) => (token: TestToken, cases: readonly MacCase[]) =>
+  checkMac(token, () => `hmac-${bits}`, cases);
+const cmacKinds: Readonly<Record<number, MacKind>> = { 16: 'cmac-128', 32: 'cmac-256' };
+const checkCmac = (token: TestToken, cases: readonly MacCase[]) =>
+  checkMac(token, (keyBytes) => cmacKinds[keyBytes], cases);
 
 async function checkMac(
   token: TestToken,
-  kind: 'hmac-256' | 'cmac-256',
+  kindOf: (keyBytes: number) => MacKind | undefined,
   cases: readonly MacCase[],
 ): Promise<number> {
   const kek = token.importKek();
   let checked = 0;
   for (const { key: value, msg, tag, result } of cases) {
+    const kind = kindOf(value.length / 2);
+    if (kind === undefined) throw new Error('no kind has this key size');
     const mac = await token.hsm.mac(kek.importKey(kind, hex(value)), hex(msg));
     const published = hex(tag);
     const equal = Buffer.from(mac.subarray(0, published.length)).equals(published);
@@ -93,7 +98,7 @@ async function checkMac(
 }
 
 const hasAes = ({ key }: GcmCase): boolean => aesKinds[key.length / 2] !== undefined;
-const has256Bits = ({ key }: WrapCase | MacCase): boolean => key.length === 64;
+const has256Bits = ({ key }: WrapCase): boolean => key.length === 64;
 
 interface LargeSet<Case> {
   readonly name: string;
@@ -153,10 +158,10 @@ export function vectorsContract(name: string, open: () => Promise<TestToken>): v
       expect(await checkWrap(token, cases)).toBe(cases.length);
     });
 
-    /** Guarantees the same for HMAC-SHA-256. */
-    test('committed vectors: HMAC-SHA-256', async () => {
-      const cases = committedCases<MacCase>('hmac-sha256');
-      expect(await checkHmac(token, cases)).toBe(cases.length);
+    /** Guarantees the same for HMAC. */
+    test.each([256, 384, 512] as const)('committed vectors: HMAC-SHA-%d', async (bits) => {
+      const cases = committedCases<MacCase>(`hmac-sha${bits}`);
+      expect(await checkHmac(bits)(token, cases)).toBe(cases.length);
     });
 
     /** Guarantees the same for AES-CMAC. */
@@ -171,14 +176,16 @@ export function vectorsContract(name: string, open: () => Promise<TestToken>): v
       inScope: has256Bits,
       check: checkWrap,
     });
-    largeSet<MacCase>(() => token, {
-      name: 'wycheproof/hmac_sha256_test',
-      inScope: has256Bits,
-      check: checkHmac,
-    });
+    for (const bits of [256, 384, 512] as const) {
+      largeSet<MacCase>(() => token, {
+        name: `wycheproof/hmac_sha${bits}_test`,
+        inScope: ({ key }) => key.length * 4 === bits,
+        check: checkHmac(bits),
+      });
+    }
     largeSet<MacCase>(() => token, {
       name: 'wycheproof/aes_cmac_test',
-      inScope: has256Bits,
+      inScope: ({ key }) => cmacKinds[key.length / 2] !== undefined,
       check: checkCmac,
     });
 

@@ -3,6 +3,7 @@ import {
   algorithms,
   cipherSuites,
   exchangeAlgorithms,
+  macAlgorithms,
   suiteByNumber,
   suites,
 } from '../../src/crypto/suites.ts';
@@ -29,6 +30,17 @@ test('suite numbers stand still', () => {
     ['x25519', 36, 32],
     ['p256', 37, 32],
     ['p384', 38, 48],
+  ]);
+  const macs = macAlgorithms.map((name) => {
+    const { number, keyBytes, macBytes } = suites[name];
+    return [name, number, keyBytes, macBytes];
+  });
+  expect(macs).toEqual([
+    ['hmac-sha-256', 64, 32, 32],
+    ['hmac-sha-384', 65, 48, 48],
+    ['hmac-sha-512', 66, 64, 64],
+    ['aes-128-cmac', 67, 16, 16],
+    ['aes-256-cmac', 68, 32, 16],
   ]);
 });
 

@@ -18,7 +18,7 @@ const handle = bytes(8);
 const generation = fc.nat(2 ** 32 - 1);
 
 function operation(kind: OperationKind): fc.Arbitrary<Operation> {
-  const gcm = kind !== 'hmac' && kind !== 'cmac' && kind !== 'random';
+  const gcm = !kind.startsWith('hmac-') && kind !== 'cmac' && kind !== 'random';
   return fc
     .record({
       aadBytes: fc.nat(gcm ? 40 : 0),
@@ -40,7 +40,9 @@ function operation(kind: OperationKind): fc.Arbitrary<Operation> {
 
 const operations = fc.array(
   fc
-    .constantFrom<OperationKind>('encrypt', 'decrypt', 'reencrypt', 'hmac', 'cmac', 'random')
+    .constantFrom<OperationKind>(
+      ...(['encrypt', 'decrypt', 'reencrypt', 'hmac-256', 'hmac-384', 'hmac-512', 'cmac', 'random'] as const),
+    )
     .chain(operation),
   { minLength: 1, maxLength: 64 },
 );

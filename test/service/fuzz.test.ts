@@ -35,7 +35,7 @@ beforeAll(async () => {
   const spare = await makeToken(service, { scopes: ['keys:encrypt'] });
   pool = {
     right: await rightRequests(),
-    keys: [...keys, 'fuzz-pair', 'fuzz-agreeing', ...ids, 'fuzz-absent', marker],
+    keys: [...keys, 'fuzz-pair', 'fuzz-agreeing', 'fuzz-mac', ...ids, 'fuzz-absent', marker],
     ciphertexts,
     tokenIds: [revoked.id, spare.id, 'absent', marker],
     credentials: [
@@ -63,7 +63,10 @@ async function rightRequests(): Promise<Pool['right']> {
   };
   const { body: shown } = await service.call('GET', '/v1/keys/fuzz-agreeing/public-key');
   const deriving = { key: 'fuzz-agreeing', body: { peerPublicKey: shown['publicKey'], label: 'fuzz' } };
-  return { decapsulate: opening, confirm: opening, derive: deriving };
+  await post('/v1/keys', { name: 'fuzz-mac', purpose: 'mac' });
+  const { mac } = await post('/v1/keys/fuzz-mac/mac', { message: plaintext });
+  const verifying = { key: 'fuzz-mac', at: 'verify-mac', body: { message: plaintext, mac } };
+  return { decapsulate: opening, confirm: opening, derive: deriving, verifyMac: verifying };
 }
 
 interface Reply extends Received {
@@ -184,8 +187,8 @@ test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async
   const statuses = new Map<string, number>();
   let [sent, slow, refusedForLoad] = [0, 0, 0];
   // These succeed only where all of several values are left as they are, which chance may never do.
-  for (const [operationId, { key, body }] of Object.entries(pool.right)) {
-    const { status } = await service.call('POST', `/v1/keys/${key}/${operationId}`, body);
+  for (const [operationId, { key, at = operationId, body }] of Object.entries(pool.right)) {
+    const { status } = await service.call('POST', `/v1/keys/${key}/${at}`, body);
     statuses.set(`${operationId} ${status}`, 1);
   }
   await fc.assert(

@@ -12,6 +12,7 @@ let document: Document;
 let key: string;
 let ciphertext: string;
 let encapsulated: object;
+let mac: unknown;
 /** A token that may do nothing but read the audit log, and one that may do nothing else. */
 let reader: string;
 let keyUser: string;
@@ -22,11 +23,12 @@ beforeAll(async () => {
   key = freshName('key');
   await makeKey(service, key);
   ciphertext = await seal(service, key);
-  for (const [name, algorithm] of Object.entries({ pair: 'x-wing', agreeing: 'x25519' }))
+  for (const [name, algorithm] of Object.entries({ pair: 'x-wing', agreeing: 'x25519', mac: 'aes-128-cmac' }))
     await service.call('POST', '/v1/keys', { name: `${key}-${name}`, algorithm });
   const made = await service.call('POST', `/v1/keys/${key}-pair/encapsulate`, { info: 'AAAA' });
   const { ciphertext: text, confirmation } = made.body;
   encapsulated = { ciphertext: text, confirmation, info: 'AAAA', version: 1 };
+  mac = (await service.call('POST', `/v1/keys/${key}-mac/mac`, { message: plaintext, bytes: 8 })).body['mac'];
   reader = (await makeToken(service, { scopes: ['audit:read'] })).secret;
   keyUser = (await makeToken(service, { scopes: ['keys:admin'] })).secret;
 });
@@ -110,6 +112,9 @@ const successes: Readonly<
           { operation: 'data-keys', key, count: 2 },
           { id: 'b', operation: 'data-keys', key, plaintext: true },
           { operation: 'random', bytes: 1 },
+          { operation: 'mac', key: `${key}-mac`, message: plaintext },
+          { operation: 'verify-mac', key: `${key}-mac`, message: plaintext, mac, bytes: 8 },
+          { operation: 'verify-mac', key: `${key}-mac`, message: plaintext, mac },
         ],
       },
     ],
@@ -130,6 +135,14 @@ const successes: Readonly<
       ...([200, `/v1/keys/${key}-agreeing/derive`] as const),
       { peerPublicKey: peer, label: 'a', version: 1, info: 'AAAA', bytes: 16 },
     ],
+  ],
+  mac: async () => [
+    [200, `/v1/keys/${key}-mac/mac`, { message: '' }],
+    [200, `/v1/keys/${key}-mac/mac`, { message: plaintext, bytes: 12 }],
+  ],
+  verifyMac: async () => [
+    [200, `/v1/keys/${key}-mac/verify-mac`, { message: plaintext, mac, bytes: 8 }],
+    [200, `/v1/keys/${key}-mac/verify-mac`, { message: plaintext, mac, bytes: 8, version: 1 }],
   ],
   createNamespace: async () => [
     [201, '/v1/access/namespaces', { name: freshName('made') }],
@@ -187,9 +200,10 @@ test('answers as described', { timeout: 60_000 }, async () => {
 test('examples work', async () => {
   await makeKey(service, 'payments');
   await service.call('POST', '/v1/keys', { name: 'inbox', purpose: 'exchange' });
+  await service.call('POST', '/v1/keys', { name: 'receipts', purpose: 'mac' });
   let sent = 0;
   for (const operation of document.operations.filter(({ example }) => example !== undefined)) {
-    const example = operation.operationId === 'encapsulate' ? 'inbox' : 'payments';
+    const example = { encapsulate: 'inbox', mac: 'receipts' }[operation.operationId] ?? 'payments';
     const path = operation.path.replace('{key}', example).replace('{version}', '1');
     // An example disables the key; the key of the first example is there by now.
     await service.call('PATCH', '/v1/keys/payments', { state: 'enabled' });
@@ -283,6 +297,9 @@ test('refuses each in its way', async () => {
     ['encapsulate', 409, 'key/wrong-purpose', `/v1/keys/${key}/encapsulate`, {}],
     ['derive', 409, 'key/wrong-purpose', `/v1/keys/${key}-pair/derive`, { peerPublicKey: peer, label: 'a' }],
     ['decapsulate', 400, 'exchange/refused', `/v1/keys/${key}-pair/decapsulate`, { ciphertext: 'AAAA' }],
+    ['mac', 409, 'key/wrong-purpose', `/v1/keys/${key}/mac`, { message: '' }],
+    ['mac', 400, 'request/invalid', `/v1/keys/${key}-mac/mac`, { message: '', bytes: 32 }],
+    ['verifyMac', 400, 'mac/invalid', `/v1/keys/${key}-mac/verify-mac`, { message: '', mac: 'AAAA' }],
     ['revokeToken', 404, 'access/token-not-found', '/v1/access/tokens/none'],
     ['updateKeyVersion', 404, 'key/not-found', `/v1/keys/${key}/versions/99`, { state: 'disabled' }],
     ['listKeyVersions', 400, 'request/invalid', `/v1/keys/${key}/versions?cursor=x`],
@@ -348,6 +365,7 @@ test('tells of every route', async () => {
       keys: unused,
       envelopes: unused,
       exchanges: unused,
+      macs: unused,
       namespaces: unused,
       tokens: unused,
       audit: unused,

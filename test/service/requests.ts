@@ -32,7 +32,9 @@ export interface Pool {
   readonly ciphertexts: readonly string[];
   readonly tokenIds: readonly string[];
   /** By operation: what random members would hardly ever fit together to. */
-  readonly right: Readonly<Record<string, { readonly key: string; readonly body: object }>>;
+  readonly right: Readonly<
+    Record<string, { readonly key: string; readonly at?: string; readonly body: object }>
+  >;
   readonly credentials: readonly { readonly authorization: string | undefined; readonly known: boolean }[];
 }
 

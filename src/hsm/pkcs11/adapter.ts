@@ -135,11 +135,7 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
         const draft = reencryptDraft(from, to);
         return draft === undefined ? Promise.reject(new HsmRejected()) : submit(draft, from.key, to.key);
       }),
-    mac: (key, data) =>
-      attempt(() => {
-        requireKind(key, 'hmac-256', 'cmac-256');
-        return submit(macDraft(key, data), key);
-      }),
+    mac: (key, data) => attempt(() => submit(macDraft(key, data), key)),
     derive: (key, input) =>
       attempt(() => {
         requireKind(key, 'hmac-256');

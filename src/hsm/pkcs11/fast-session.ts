@@ -20,10 +20,14 @@ export interface FastSession {
   close(): void;
 }
 
-const hmacMechanism = { mechanism: pkcs11js.CKM_SHA256_HMAC };
-const cmacMechanism = { mechanism: pkcs11js.CKM_AES_CMAC };
-const digestInfoMechanism = { mechanism: pkcs11js.CKM_RSA_PKCS };
-const ecdsaMechanism = { mechanism: pkcs11js.CKM_ECDSA };
+const signMechanisms = {
+  'hmac-256': { mechanism: pkcs11js.CKM_SHA256_HMAC },
+  'hmac-384': { mechanism: pkcs11js.CKM_SHA384_HMAC },
+  'hmac-512': { mechanism: pkcs11js.CKM_SHA512_HMAC },
+  cmac: { mechanism: pkcs11js.CKM_AES_CMAC },
+  ecdsa: { mechanism: pkcs11js.CKM_ECDSA },
+  'rsa-pkcs1': { mechanism: pkcs11js.CKM_RSA_PKCS },
+} as const;
 const probeCase = gcmCases[1];
 
 /**
@@ -143,15 +147,12 @@ function perform(cryptoki: Cryptoki, session: Handle, item: BatchItem): number {
   if (item.kind === 'decrypt') return decrypt(cryptoki, session, item, item.output);
   if (item.kind === 'reencrypt') return reencrypt(cryptoki, session, item);
   if (item.kind === 'random') return cryptoki.C_GenerateRandom(session, item.output).length;
-  cryptoki.C_SignInit(session, signMechanism(item), item.handle);
+  cryptoki.C_SignInit(session, signMechanism(item.kind, item.data), item.handle);
   return cryptoki.C_Sign(session, item.data, item.output).length;
 }
 
-function signMechanism({ kind, data }: BatchItem): pkcs11js.Mechanism {
-  if (kind === 'hmac') return hmacMechanism;
-  if (kind === 'cmac') return cmacMechanism;
-  if (kind === 'ecdsa') return ecdsaMechanism;
-  return kind === 'rsa-pkcs1' ? digestInfoMechanism : pssMechanism(data.length);
+function signMechanism(kind: keyof typeof signMechanisms | 'rsa-pss', data: Buffer): pkcs11js.Mechanism {
+  return kind === 'rsa-pss' ? pssMechanism(data.length) : signMechanisms[kind];
 }
 
 /** RFC 8017 §9.1: the digest's hash is MGF1's, and its length the salt's. */

@@ -43,6 +43,23 @@ const hmacCase = {
   data: utf8('Test Using Larger Than Block-Size Key - Hash Key First'),
   mac: hex('60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54'),
 };
+const hmacAnswers = [
+  { algorithm: 'HMAC-SHA-256', mechanism: pkcs11js.CKM_SHA256_HMAC, mac: hmacCase.mac },
+  {
+    algorithm: 'HMAC-SHA-384',
+    mechanism: pkcs11js.CKM_SHA384_HMAC,
+    mac: hex(
+      '4ece084485813e9088d2c63a041bc5b44f9ef1012a2b588f3cd11f05033ac4c60c2ef6ab4030fe8296248df163f44952',
+    ),
+  },
+  {
+    algorithm: 'HMAC-SHA-512',
+    mechanism: pkcs11js.CKM_SHA512_HMAC,
+    mac: hex(
+      '80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b013783f8f3526b56d037e05f2598bd0fd2215d6a1e5295e64f73f63f0aec8b915a985d786598',
+    ),
+  },
+] as const;
 
 /** NIST SP 800-38B, examples of CMAC-AES256 (D.3): one whole block. */
 const cmacCase = {
@@ -137,9 +154,11 @@ export function tokenKnownAnswers(cryptoki: Cryptoki, session: Handle, wrapMecha
     );
   }
   withKey(cryptoki, session, knownKeyTemplate('generic', hmacCase.key, ['sign']), (key) => {
-    cryptoki.C_SignInit(session, { mechanism: pkcs11js.CKM_SHA256_HMAC }, key);
-    const mac = cryptoki.C_Sign(session, Buffer.from(hmacCase.data), Buffer.alloc(32));
-    expectAnswer('HMAC-SHA-256', mac, hmacCase.mac);
+    for (const { algorithm, mechanism, mac } of hmacAnswers) {
+      cryptoki.C_SignInit(session, { mechanism }, key);
+      const answer = cryptoki.C_Sign(session, Buffer.from(hmacCase.data), Buffer.alloc(mac.length));
+      expectAnswer(algorithm, answer, mac);
+    }
   });
   withKey(cryptoki, session, knownKeyTemplate('aes', cmacCase.key, ['sign']), (key) => {
     cryptoki.C_SignInit(session, { mechanism: pkcs11js.CKM_AES_CMAC }, key);

@@ -12,6 +12,9 @@ const keyBytes: Readonly<Record<SecretKind, number>> = {
   'aes-128': 16,
   'aes-256': 32,
   'hmac-256': 32,
+  'hmac-384': 48,
+  'hmac-512': 64,
+  'cmac-128': 16,
   'cmac-256': 32,
 };
 
@@ -32,6 +35,8 @@ export function neededMechanisms(wrapMechanism: number): Readonly<Record<string,
     CKM_AES_KEY_WRAP_PAD: wrapMechanism,
     CKM_AES_CMAC: pkcs11js.CKM_AES_CMAC,
     CKM_SHA256_HMAC: pkcs11js.CKM_SHA256_HMAC,
+    CKM_SHA384_HMAC: pkcs11js.CKM_SHA384_HMAC,
+    CKM_SHA512_HMAC: pkcs11js.CKM_SHA512_HMAC,
     CKM_GENERIC_SECRET_KEY_GEN: pkcs11js.CKM_GENERIC_SECRET_KEY_GEN,
   };
 }
@@ -41,11 +46,18 @@ const usagesOf: Readonly<Record<SecretKind, readonly Usage[]>> = {
   'aes-128': ['encrypt', 'decrypt'],
   'aes-256': ['encrypt', 'decrypt'],
   'hmac-256': ['sign'],
+  'hmac-384': ['sign'],
+  'hmac-512': ['sign'],
+  'cmac-128': ['sign'],
   'cmac-256': ['sign'],
 };
 
+function isGeneric(kind: SecretKind): boolean {
+  return kind.startsWith('hmac-');
+}
+
 function sessionSecret(kind: SecretKind): pkcs11js.Template {
-  const keyType = kind === 'hmac-256' ? pkcs11js.CKK_GENERIC_SECRET : pkcs11js.CKK_AES;
+  const keyType = isGeneric(kind) ? pkcs11js.CKK_GENERIC_SECRET : pkcs11js.CKK_AES;
   return [
     { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_SECRET_KEY },
     { type: pkcs11js.CKA_KEY_TYPE, value: keyType },
@@ -80,7 +92,7 @@ export function generateTemplate(kind: SecretKind): pkcs11js.Template {
 }
 
 export function generateMechanism(kind: SecretKind): number {
-  return kind === 'hmac-256' ? pkcs11js.CKM_GENERIC_SECRET_KEY_GEN : pkcs11js.CKM_AES_KEY_GEN;
+  return isGeneric(kind) ? pkcs11js.CKM_GENERIC_SECRET_KEY_GEN : pkcs11js.CKM_AES_KEY_GEN;
 }
 
 /** A published test key as a session object, for known-answer tests. */

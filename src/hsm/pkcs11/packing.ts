@@ -17,16 +17,16 @@ export const nonceBytes = 12;
 export const tagBytes = 16;
 
 const gcmKinds = ['encrypt', 'decrypt', 'reencrypt'] as const;
-const macKinds = ['hmac', 'cmac'] as const;
+const macKinds = ['hmac-256', 'hmac-384', 'hmac-512', 'cmac'] as const;
 const signatureKinds = ['ecdsa', 'rsa-pkcs1', 'rsa-pss'] as const satisfies SignatureMechanism[];
 const kinds = [...gcmKinds, ...macKinds, 'random', ...signatureKinds] as const;
 export type OperationKind = (typeof kinds)[number];
 const kindNumbers = Object.fromEntries(kinds.map((kind, number) => [kind, number])) as Readonly<
   Record<OperationKind, number>
 >;
-/** HMAC-SHA-256, and one block of AES; the longest signatures: of P-521, and of RSA-4096. */
+/** The hash's length, and one block of AES; the longest signatures: of P-521, and of RSA-4096. */
 const fixedOutputBytes: Partial<Record<OperationKind, number>> = {
-  ...{ hmac: 32, cmac: 16 },
+  ...{ 'hmac-256': 32, 'hmac-384': 48, 'hmac-512': 64, cmac: 16 },
   ...{ ecdsa: 132, 'rsa-pkcs1': 512, 'rsa-pss': 512 },
 };
 

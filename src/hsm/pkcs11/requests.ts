@@ -1,6 +1,6 @@
 import { concatBytes } from '../../core/bytes.ts';
-import type { GcmInput, KeyKind, KeyRef, SignatureMechanism } from '../hsm.ts';
-import { nonceBytes, type Operation, tagBytes } from './packing.ts';
+import type { GcmInput, KeyKind, KeyRef, MacKind, SignatureMechanism } from '../hsm.ts';
+import { nonceBytes, type Operation, type OperationKind, tagBytes } from './packing.ts';
 
 export const maxDataBytes = 65_536;
 const maxAadBytes = 65_536;
@@ -65,10 +65,18 @@ export function reencryptDraft(
   return { ...old, kind: 'reencrypt', secondAadBytes: to.aad.length, zeroPrefixBytes, payload };
 }
 
+const macOperations: Readonly<Record<MacKind, OperationKind>> = {
+  ...{ 'hmac-256': 'hmac-256', 'hmac-384': 'hmac-384', 'hmac-512': 'hmac-512' },
+  ...{ 'cmac-128': 'cmac', 'cmac-256': 'cmac' },
+};
+
+/** @throws RangeError for a key of another kind, or data outside the port's bounds */
 export function macDraft({ kind }: KeyRef, data: Uint8Array): Draft {
+  const operation = (macOperations as Partial<Record<KeyKind, OperationKind>>)[kind];
+  if (operation === undefined) throw new RangeError('key.kind must be one that makes MACs');
   requireLength('data', data.length, { most: maxMacBytes });
   return {
-    kind: kind === 'cmac-256' ? 'cmac' : 'hmac',
+    kind: operation,
     aadBytes: 0,
     dataBytes: data.length,
     secondAadBytes: 0,
