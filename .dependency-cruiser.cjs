@@ -40,7 +40,7 @@ function reach(area) {
 // A capability's routes may need more than one file: routes.ts, routes-schemas.ts …
 const routes = '/routes[a-z-]*\\.ts$';
 // What the client's types are made of.
-const schemas = '^src/([a-z]+/routes-schemas|http/validation)\\.ts$';
+const schemas = '^src/([a-z]+/routes-schemas[a-z-]*|http/validation)\\.ts$';
 const adapters = '^src/(hsm/pkcs11(/|\\.ts$)|store/(sqlite|postgres)[a-z-]*\\.ts$)';
 
 const directions = Object.keys(down).map((area) => ({

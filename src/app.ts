@@ -2,6 +2,7 @@ import { accessRoutes } from './access/routes.ts';
 import { auditRoutes } from './audit/routes.ts';
 import { envelopeRoutes } from './envelope/routes.ts';
 import { exchangeRoutes } from './exchange/routes.ts';
+import { sealingRoutes } from './exchange/routes-sealing.ts';
 import type { AnyRoute } from './http/route.ts';
 import { keyRoutes } from './keys/routes.ts';
 import { macRoutes } from './macs/routes.ts';
@@ -11,6 +12,7 @@ type Capabilities = Parameters<typeof accessRoutes>[0] &
     readonly keys: Parameters<typeof keyRoutes>[0];
     readonly envelopes: Parameters<typeof envelopeRoutes>[0];
     readonly exchanges: Parameters<typeof exchangeRoutes>[0];
+    readonly sealings: Parameters<typeof sealingRoutes>[0];
     readonly macs: Parameters<typeof macRoutes>[0];
   };
 
@@ -20,6 +22,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...keyRoutes(capabilities.keys),
     ...envelopeRoutes(capabilities.envelopes),
     ...exchangeRoutes(capabilities.exchanges),
+    ...sealingRoutes(capabilities.sealings),
     ...macRoutes(capabilities.macs),
     ...accessRoutes(capabilities),
     ...auditRoutes(capabilities),

@@ -19,6 +19,7 @@ import { createMetrics, type Metrics } from './core/metrics.ts';
 import { mlKemSource } from './crypto/kem/ml-kem.ts';
 import { createEnvelopes } from './envelope/envelope.ts';
 import { createExchanges } from './exchange/exchange.ts';
+import { createSealings } from './exchange/sealing.ts';
 import type { Hsm } from './hsm/hsm.ts';
 import { type Listener, listen } from './http/listen.ts';
 import { createHttpApp } from './http/server.ts';
@@ -148,12 +149,13 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
   const macs = createMacs({ operations, work: macWork });
   const envelopes = createEnvelopes({ operations, keys, hsm, macWork });
   const exchanges = createExchanges({ keys, hsm });
+  const sealings = createSealings({ keys, hsm });
   if (mlKemSource !== 'node:crypto')
     log.warn({ mlKemSource }, 'this Node has no ML-KEM: a slower one in JavaScript is used');
   const metrics = createMetrics();
   exposeParts(metrics, hsm, audit);
   const app = createHttpApp({
-    routes: allRoutes({ keys, envelopes, exchanges, macs, namespaces, tokens, audit, operations }),
+    routes: allRoutes({ keys, envelopes, exchanges, sealings, macs, namespaces, tokens, audit, operations }),
     authenticate: (authorization) => authenticator.authenticate(authorization),
     onRefused: (source, code) => audit.countRefusal(source ?? 'unknown', code),
     ready: createReadiness({ hsm, store, audit, clock }),

@@ -1,3 +1,4 @@
+import { tagBytes } from '../crypto/payload/ciphers.ts';
 import { keyIdOf } from '../crypto/payload/format.ts';
 import type { OperationId } from './operations.ts';
 import type { Members } from './requests.ts';
@@ -69,6 +70,21 @@ const dataKeys: Check = ({ key, count = 1, bytes = 32, plaintext = false }, answ
   return wrong < 0 ? undefined : `/items/${wrong}`;
 };
 
+const sealedTo: Check = ({ key, plaintext }, { ciphertext, keyId }) => {
+  if (otherId(key, keyId)) return '/keyId';
+  return lengthOf(ciphertext) === lengthOf(plaintext) + tagBytes ? undefined : '/ciphertext';
+};
+
+const openedFrom: Check = ({ key, ciphertext }, { plaintext, keyId }) => {
+  if (otherId(key, keyId)) return '/keyId';
+  return lengthOf(plaintext) + tagBytes === lengthOf(ciphertext) ? undefined : '/plaintext';
+};
+
+const exportedFrom: Check = ({ key, bytes = 32 }, { exported, keyId }) => {
+  if (otherId(key, keyId)) return '/keyId';
+  return lengthOf(exported) === bytes ? undefined : '/exported';
+};
+
 const page: Check = ({ limit = 100 }, { items }) =>
   (items as readonly unknown[]).length > Number(limit) ? '/items' : undefined;
 
@@ -87,6 +103,11 @@ const checks: Partial<Record<OperationId, Check>> = {
   createDataKeys: dataKeys,
   random: (input, { bytes }) => (input['bytes'] === lengthOf(bytes) ? undefined : '/bytes'),
   batch: (input, answer) => batch(input['operations'] as readonly Members[], answer),
+  seal: sealedTo,
+  authSeal: sealedTo,
+  open: openedFrom,
+  sendExport: exportedFrom,
+  receiveExport: exportedFrom,
   createNamespace: nameOf,
   listNamespaces: page,
   createToken: nameOf,

@@ -1,3 +1,5 @@
+import { sealingOperations } from './operations-sealing.ts';
+
 /** What an answer, or a member of one, must be. */
 export type Shape = Primitive | readonly [Shape] | { readonly [member: string]: Shape };
 /** `bytes` is base64 on the wire, `strings` a map of strings. */
@@ -192,6 +194,8 @@ export const operations = {
     retry: 'safe',
     answer: { derived: 'bytes', ...made },
   },
+
+  ...sealingOperations,
 
   mac: {
     method: 'POST',

@@ -3,6 +3,7 @@ import type * as access from '../access/routes-schemas.ts';
 import type * as audit from '../audit/routes-schemas.ts';
 import type * as envelope from '../envelope/routes-schemas.ts';
 import type * as exchange from '../exchange/routes-schemas.ts';
+import type * as sealing from '../exchange/routes-schemas-sealing.ts';
 import type { listQuery } from '../http/validation.ts';
 import type * as keys from '../keys/routes-schemas.ts';
 import type * as macs from '../macs/routes-schemas.ts';
@@ -21,7 +22,9 @@ type ByteMember =
       | 'expectedConfirmation'
       | 'derived'
       | 'info'
-    );
+    )
+  | ('enc' | 'aad' | 'psk' | 'pskId' | 'recipientPublicKey' | 'senderPublicKey')
+  | ('exporterContext' | 'exported');
 /** Numbers that a path or a query spells out. */
 type NumberMember = 'limit' | 'version';
 
@@ -163,6 +166,23 @@ export interface Operations {
     Answered<typeof exchange.confirmedAnswer>
   >;
   derive: Operation<KeyParams & Given<typeof exchange.deriveBody>, Answered<typeof exchange.derivedAnswer>>;
+
+  /** To the key, by HPKE: only the key opens it. */
+  seal: Operation<KeyParams & Given<typeof sealing.sealBody>, Answered<typeof sealing.sealedMessageAnswer>>;
+  /** As the key, to the public key of another. */
+  authSeal: Operation<
+    KeyParams & Given<typeof sealing.authSealBody>,
+    Answered<typeof sealing.sealedMessageAnswer>
+  >;
+  open: Operation<KeyParams & Given<typeof sealing.openBody>, Answered<typeof sealing.openedMessageAnswer>>;
+  sendExport: Operation<
+    KeyParams & Given<typeof sealing.sendExportBody>,
+    Answered<typeof sealing.sentExportAnswer>
+  >;
+  receiveExport: Operation<
+    KeyParams & Given<typeof sealing.receiveExportBody>,
+    Answered<typeof sealing.receivedExportAnswer>
+  >;
 
   mac: Operation<KeyParams & Given<typeof macs.generateMacBody>, Answered<typeof macs.macAnswer>>;
   /** Rejects with `mac/invalid` unless the MAC is the message's. */

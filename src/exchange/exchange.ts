@@ -2,7 +2,6 @@ import type { Caller } from '../access/caller.ts';
 import type { Operation } from '../access/operations.ts';
 import type { Action } from '../access/scopes.ts';
 import { equalBytes, wipe } from '../core/bytes.ts';
-import { ServiceError } from '../core/errors.ts';
 import { confirmation, deriveFromAgreement, type Role } from '../crypto/kem/confirm.ts';
 import type { Agreement } from '../crypto/kem/curves.ts';
 import type { Encapsulator, Kem } from '../crypto/kem/kem.ts';
@@ -11,8 +10,8 @@ import type { ExchangeAlgorithm } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import { type ExchangeVersion, type Key, targetOf, wrongPurpose } from '../keys/key.ts';
 import type { Keys } from '../keys/keys.ts';
-import { openSeed } from '../keys/sealed-seed.ts';
 import type { Use } from '../keys/usable.ts';
+import { refused, withSeed } from './seed.ts';
 
 export interface EncapsulateRequest {
   readonly key: string;
@@ -104,25 +103,12 @@ export function createExchanges({ keys, hsm }: { keys: Keys; hsm: Hsm }): Exchan
     return known;
   }
 
-  /** The seed is in process memory for `work`, which no other part of it survives. */
-  async function withSeed<T>(
-    version: ExchangeVersion,
-    work: (seed: Uint8Array) => T | Promise<T>,
-  ): Promise<T> {
-    const seed = await openSeed(hsm, version);
-    try {
-      return await work(seed);
-    } finally {
-      wipe(seed);
-    }
-  }
-
   /** @returns a secret to wipe, and the confirmation of the side that is asked for */
   async function open(version: ExchangeVersion, request: DecapsulateRequest) {
     const kem = kemOf(version);
     const { ciphertext, info } = request;
     if (ciphertext.length !== kem.ciphertextBytes) throw refused();
-    const sharedSecret = await withSeed(version, (seed) => kem.privateKey(seed).decapsulate(ciphertext));
+    const sharedSecret = await withSeed(hsm, version, (seed) => kem.privateKey(seed).decapsulate(ciphertext));
     if (sharedSecret === undefined) throw refused();
     const { suite, publicKey } = version;
     const proof = (role: Role) => confirmation(role, sharedSecret, { suite, publicKey, ciphertext, info });
@@ -191,7 +177,7 @@ export function createExchanges({ keys, hsm }: { keys: Keys; hsm: Hsm }): Exchan
         const { peerPublicKey: peer, label, info, bytes } = request;
         const { suite, publicKey } = version;
         if (peer.length !== agreement.publicKeyBytes) throw refused();
-        const secret = await withSeed(version, (seed) => agreement.agree({ seed, publicKey }, peer));
+        const secret = await withSeed(hsm, version, (seed) => agreement.agree({ seed, publicKey }, peer));
         if (secret === undefined) throw refused();
         try {
           keys.touch(version);
@@ -214,8 +200,4 @@ function agreementOf({ suite }: ExchangeVersion): Agreement {
   const pair = pairs[suite.name as ExchangeAlgorithm];
   if (pair.kind !== 'agreement') throw wrongPurpose();
   return pair.agreement;
-}
-
-function refused(): ServiceError {
-  return new ServiceError('exchange/refused', 'The key exchange is refused.');
 }

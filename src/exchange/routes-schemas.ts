@@ -6,11 +6,11 @@ import { ordinal } from '../keys/routes-schemas.ts';
 export const keyParams = z.strictObject({ key: keyRefSchema });
 export const publicKeyQuery = z.strictObject({ version: ordinal.optional() });
 
-const version = z.int().min(1).max(999_999_999).optional().meta({
+export const version = z.int().min(1).max(999_999_999).optional().meta({
   description:
     'The version that the ciphertext or the peer is for, as `keyVersion` told it. Default: the current one.',
 });
-const info = base64Bytes({ max: 1024 })
+export const info = base64Bytes({ max: 1024 })
   .optional()
   .transform((bytes) => bytes ?? new Uint8Array(0))
   .meta({
@@ -47,7 +47,7 @@ export const deriveBody = z.strictObject({
     .transform((value) => value ?? 32),
 });
 
-const made = { keyId: z.string(), keyVersion: z.int().min(1) };
+export const made = { keyId: z.string(), keyVersion: z.int().min(1) };
 export const publicKeyAnswer = z.object({
   ...made,
   algorithm: z.enum(exchangeAlgorithms),

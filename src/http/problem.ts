@@ -89,7 +89,7 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
   'exchange/refused': kind(
     400,
     'The exchange is refused',
-    'The ciphertext, the peer’s public key or the confirmation is not one for this key: of another length, no valid or a weak point, or of another secret. The service does not tell which.',
+    'The ciphertext, what was sealed, the other side’s public key or the confirmation is not one for this key: changed, of another length, no valid or a weak point, or of another secret. The service does not tell which.',
   ),
   'lease/lost': kind(
     409,

@@ -5,7 +5,8 @@ import { ServiceError, type Violation } from '../core/errors.ts';
 export type Rule =
   | { readonly rule: 'base64' | 'map' | 'not-an-id' | 'page-limit' | 'purpose' | 'utc-time' | 'well-formed' }
   | { readonly rule: 'pairs' | 'pair-name' | 'pair-value' | 'map-bytes'; readonly max: number }
-  | { readonly rule: 'bytes'; readonly min: number; readonly max: number };
+  | { readonly rule: 'bytes'; readonly min: number; readonly max: number }
+  | { readonly rule: 'together'; readonly with: string };
 
 interface IssueSink {
   addIssue(issue: { code: 'custom'; params: Rule; path?: string[] }): void;
@@ -127,6 +128,8 @@ function ruleText(rule: Rule | undefined): string {
       return 'must be a whole number from 1 to 1000';
     case 'purpose':
       return 'is not for this algorithm';
+    case 'together':
+      return `is required together with ${rule.with}`;
     case 'utc-time':
       return 'must be a time in UTC as in 2026-11-24T00:00:00Z (RFC 3339)';
     case 'map-bytes':

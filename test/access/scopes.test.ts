@@ -44,6 +44,7 @@ let ciphertext: string;
 let pair: string;
 let agreeing: string;
 let encapsulated: { ciphertext: unknown; confirmation: unknown };
+let sealed: { enc: unknown; ciphertext: unknown };
 let authenticating: string;
 let mac: unknown;
 let otherNamespace: string;
@@ -60,6 +61,8 @@ beforeAll(async () => {
   await service.call('POST', '/v1/keys', { name: agreeing, algorithm: 'x25519' });
   const made = await service.call('POST', `/v1/keys/${pair}/encapsulate`, {});
   encapsulated = { ciphertext: made.body['ciphertext'], confirmation: made.body['confirmation'] };
+  const message = await service.call('POST', `/v1/keys/${pair}/seal`, { plaintext });
+  sealed = { enc: message.body['enc'], ciphertext: message.body['ciphertext'] };
   authenticating = freshName('mac');
   await service.call('POST', '/v1/keys', { name: authenticating, purpose: 'mac' });
   mac = (await service.call('POST', `/v1/keys/${authenticating}/mac`, { message: plaintext })).body['mac'];
@@ -154,6 +157,31 @@ const rows: readonly Row[] = [
       `/v1/keys/${agreeing}/derive`,
       { peerPublicKey: Buffer.alloc(32, 9).toString('base64'), label: 'test' },
     ],
+  },
+  {
+    ...{ operationId: 'seal', action: 'exchange.seal', allowed: ['keys:encrypt'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${pair}/seal`, { plaintext }],
+  },
+  {
+    ...{ operationId: 'authSeal', action: 'exchange.auth-seal', allowed: ['keys:decrypt'], status: 200 },
+    request: async () => [
+      'POST',
+      `/v1/keys/${agreeing}/auth-seal`,
+      { plaintext, recipientPublicKey: Buffer.alloc(32, 9).toString('base64') },
+    ],
+  },
+  {
+    ...{ operationId: 'open', action: 'exchange.open', allowed: ['keys:decrypt'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${pair}/open`, sealed],
+  },
+  {
+    ...{ operationId: 'sendExport', action: 'exchange.send-export', allowed: ['keys:encrypt'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${pair}/send-export`, {}],
+  },
+  {
+    ...{ operationId: 'receiveExport', action: 'exchange.receive-export', allowed: ['keys:decrypt'] },
+    status: 200,
+    request: async () => ['POST', `/v1/keys/${pair}/receive-export`, { enc: sealed.enc }],
   },
   {
     ...{ operationId: 'mac', action: 'mac.generate', allowed: ['keys:sign'], status: 200 },

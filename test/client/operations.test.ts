@@ -8,8 +8,8 @@ import { systemPaths } from '../../src/http/openapi-parts.ts';
 
 const unused = {} as never;
 const routes = allRoutes({
-  ...{ keys: unused, envelopes: unused, exchanges: unused, macs: unused, namespaces: unused },
-  ...{ tokens: unused, audit: unused, operations: unused },
+  ...{ keys: unused, envelopes: unused, exchanges: unused, sealings: unused, macs: unused },
+  ...{ namespaces: unused, tokens: unused, audit: unused, operations: unused },
 });
 
 interface Json {
@@ -139,7 +139,8 @@ test('the types turn the right members', () => {
   // NumberMember and ByteMember of src/client/types.ts.
   expect([...numbers].toSorted()).toEqual(['limit', 'version']);
   expect([...bytes].toSorted()).toEqual([
-    ...['bytes', 'ciphertext', 'confirmation', 'derived', 'expectedConfirmation', 'info', 'mac'],
-    ...['message', 'peerPublicKey', 'plaintext', 'publicKey', 'sharedSecret', 'wrapped'],
+    ...['aad', 'bytes', 'ciphertext', 'confirmation', 'derived', 'enc', 'expectedConfirmation', 'exported'],
+    ...['exporterContext', 'info', 'mac', 'message', 'peerPublicKey', 'plaintext', 'psk', 'pskId'],
+    ...['publicKey', 'recipientPublicKey', 'senderPublicKey', 'sharedSecret', 'wrapped'],
   ]);
 });

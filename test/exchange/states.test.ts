@@ -81,6 +81,7 @@ test('wrong purpose', async () => {
   await calls.createKey('sealing');
   await calls.createKey('kem', { algorithm: 'ml-kem-512' });
   await calls.createKey('dh', { algorithm: 'x25519' });
+  await calls.createKey('hybrid', { algorithm: 'x-wing' });
   const sealed = await calls.encrypt('sealing', Buffer.from('x'));
   // A ciphertext that names the key pair and its version.
   const { id } = await calls.must('GET', '/v1/keys/kem');
@@ -102,6 +103,16 @@ test('wrong purpose', async () => {
     ['/v1/keys/sealing/confirm', opening],
     ['/v1/keys/sealing/derive', { peerPublicKey, label: 'a' }],
     ['/v1/keys/sealing/public-key'],
+    // HPKE has neither ML-KEM-512 here nor a sender's key with X-Wing.
+    ...['kem', 'sealing'].flatMap((name): [string, object][] => [
+      [`/v1/keys/${name}/seal`, { plaintext }],
+      [`/v1/keys/${name}/auth-seal`, { plaintext, recipientPublicKey: peerPublicKey }],
+      [`/v1/keys/${name}/open`, { enc: 'AAAA', ciphertext: 'AAAA' }],
+      [`/v1/keys/${name}/send-export`, {}],
+      [`/v1/keys/${name}/receive-export`, { enc: 'AAAA' }],
+    ]),
+    ['/v1/keys/hybrid/auth-seal', { plaintext, recipientPublicKey: peerPublicKey }],
+    ['/v1/keys/hybrid/open', { enc: 'AAAA', ciphertext: 'AAAA', senderPublicKey: peerPublicKey }],
   ];
   const hidden = await calls.createToken({
     scopes: ['keys:admin', 'keys:encrypt', 'keys:decrypt', 'keys:rewrap'],

@@ -63,10 +63,17 @@ async function rightRequests(): Promise<Pool['right']> {
   };
   const { body: shown } = await service.call('GET', '/v1/keys/fuzz-agreeing/public-key');
   const deriving = { key: 'fuzz-agreeing', body: { peerPublicKey: shown['publicKey'], label: 'fuzz' } };
+  const { enc, ciphertext } = await post('/v1/keys/fuzz-pair/seal', { plaintext });
+  const sealing = { plaintext, recipientPublicKey: shown['publicKey'] };
   await post('/v1/keys', { name: 'fuzz-mac', purpose: 'mac' });
   const { mac } = await post('/v1/keys/fuzz-mac/mac', { message: plaintext });
-  const verifying = { key: 'fuzz-mac', at: 'verify-mac', body: { message: plaintext, mac } };
-  return { decapsulate: opening, confirm: opening, derive: deriving, verifyMac: verifying };
+  return {
+    ...{ decapsulate: opening, confirm: opening, derive: deriving },
+    authSeal: { key: 'fuzz-agreeing', at: 'auth-seal', body: sealing },
+    open: { key: 'fuzz-pair', body: { enc, ciphertext } },
+    receiveExport: { key: 'fuzz-pair', at: 'receive-export', body: { enc } },
+    verifyMac: { key: 'fuzz-mac', at: 'verify-mac', body: { message: plaintext, mac } },
+  };
 }
 
 interface Reply extends Received {

@@ -52,6 +52,7 @@ async function checked(
 }
 
 const peer = Buffer.alloc(32, 9).toString('base64');
+const shared = { info: 'AAAA', psk: peer, pskId: 'AAAA' };
 
 /** For each operation, calls that succeed: all its parameters and members are used in at least one. */
 const successes: Readonly<
@@ -136,6 +137,46 @@ const successes: Readonly<
       { peerPublicKey: peer, label: 'a', version: 1, info: 'AAAA', bytes: 16 },
     ],
   ],
+  seal: async () => [
+    [200, `/v1/keys/${key}-pair/seal`, { plaintext }],
+    [200, `/v1/keys/${key}-pair/seal`, { plaintext, aad: 'AAAA', aead: 'aes-128-gcm', ...shared }],
+  ],
+  authSeal: async () => [
+    [200, `/v1/keys/${key}-agreeing/auth-seal`, { plaintext, recipientPublicKey: peer }],
+    [
+      ...([200, `/v1/keys/${key}-agreeing/auth-seal`] as const),
+      {
+        ...{ plaintext, aad: '', aead: 'chacha20-poly1305', version: 1, recipientPublicKey: peer },
+        ...shared,
+      },
+    ],
+  ],
+  open: async () => {
+    const publicKey = (await service.call('GET', `/v1/keys/${key}-agreeing/public-key`)).body['publicKey'];
+    const body = { plaintext, aad: 'AAAA', aead: 'aes-256-gcm', recipientPublicKey: publicKey, ...shared };
+    const made = await service.call('POST', `/v1/keys/${key}-agreeing/auth-seal`, body);
+    const { enc, ciphertext: sealed } = made.body;
+    const { aad, aead } = body;
+    return [
+      [
+        ...([200, `/v1/keys/${key}-agreeing/open`] as const),
+        { enc, ciphertext: sealed, version: 1, aad, aead, senderPublicKey: publicKey, ...shared },
+      ],
+    ];
+  },
+  sendExport: async () => [
+    [200, `/v1/keys/${key}-pair/send-export`, {}],
+    [
+      ...([200, `/v1/keys/${key}-pair/send-export`] as const),
+      { aead: 'aes-256-gcm', exporterContext: 'AAAA', bytes: 16, ...shared },
+    ],
+  ],
+  receiveExport: async () => [
+    [
+      ...([200, `/v1/keys/${key}-agreeing/receive-export`] as const),
+      { enc: peer, version: 1, aead: 'export-only', exporterContext: 'AAAA', bytes: 16, ...shared },
+    ],
+  ],
   mac: async () => [
     [200, `/v1/keys/${key}-mac/mac`, { message: '' }],
     [200, `/v1/keys/${key}-mac/mac`, { message: plaintext, bytes: 12 }],
@@ -203,7 +244,9 @@ test('examples work', async () => {
   await service.call('POST', '/v1/keys', { name: 'receipts', purpose: 'mac' });
   let sent = 0;
   for (const operation of document.operations.filter(({ example }) => example !== undefined)) {
-    const example = { encapsulate: 'inbox', mac: 'receipts' }[operation.operationId] ?? 'payments';
+    const example =
+      { encapsulate: 'inbox', seal: 'inbox', sendExport: 'inbox', mac: 'receipts' }[operation.operationId] ??
+      'payments';
     const path = operation.path.replace('{key}', example).replace('{version}', '1');
     // An example disables the key; the key of the first example is there by now.
     await service.call('PATCH', '/v1/keys/payments', { state: 'enabled' });
@@ -365,6 +408,7 @@ test('tells of every route', async () => {
       keys: unused,
       envelopes: unused,
       exchanges: unused,
+      sealings: unused,
       macs: unused,
       namespaces: unused,
       tokens: unused,

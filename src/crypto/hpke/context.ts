@@ -10,7 +10,7 @@ const none = new Uint8Array(0);
 export const sequenceLimit = Number.MAX_SAFE_INTEGER;
 
 /** RFC 9180 §9.5 asks for 32 bytes of entropy: less cannot have them. */
-const leastPskBytes = 32;
+export const leastPskBytes = 32;
 
 /** What both sides know beforehand. Both, or neither. */
 export interface Psk {

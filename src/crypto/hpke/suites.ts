@@ -24,7 +24,13 @@ export const hpkeAeads = {
 
 export type HpkeAead = keyof typeof hpkeAeads;
 
-export const hpkeAeadNames = Object.keys(hpkeAeads) as [HpkeAead, ...HpkeAead[]];
+/** What encrypts. */
+export type HpkeCipher = Exclude<HpkeAead, 'export-only'>;
+
+export const hpkeCipherNames: readonly [HpkeCipher, ...HpkeCipher[]] = [
+  ...(['aes-256-gcm', 'aes-128-gcm', 'chacha20-poly1305'] as const),
+];
+export const hpkeAeadNames: readonly [HpkeAead, ...HpkeAead[]] = [...hpkeCipherNames, 'export-only'];
 
 export interface HpkeSuite {
   readonly kem: HpkeKemName;
@@ -42,6 +48,10 @@ const kemTexts: Readonly<Record<HpkeKemName, string>> = {
   x25519: 'dhkem-x25519-hkdf-sha256',
   p256: 'dhkem-p256-hkdf-sha256',
 };
+
+export function isHpkeKem(name: string): name is HpkeKemName {
+  return Object.hasOwn(kemIds, name);
+}
 
 export function hpkeSuite(kem: HpkeKemName, aead: HpkeAead): HpkeSuite {
   return {
