@@ -44,13 +44,18 @@ export async function* linesForward(
 /**
  * Reads a file's lines from `end` towards its beginning, some at a time, the last first.
  * @param end an offset at which a line starts, or the file's end; a last line without newline is given too
+ * @param most bytes read at a time
  * @throws RangeError for a line over the limit, and the system's errors
  */
-export async function* linesBackward(handle: FileHandle, end: number): AsyncGenerator<RawLine[]> {
+export async function* linesBackward(
+  handle: FileHandle,
+  end: number,
+  most: number = blockBytes,
+): AsyncGenerator<RawLine[]> {
   let carry: Buffer = Buffer.alloc(0);
   let position = end;
   while (position > 0) {
-    const wanted = Math.min(blockBytes, position);
+    const wanted = Math.min(most, position);
     position -= wanted;
     const block = await readBlock(handle, position, wanted);
     if (block.length !== wanted) throw new RangeError('a segment became shorter');

@@ -13,20 +13,37 @@ export interface SlotLock {
   release(): void;
 }
 
+/** Processes that can write one log at a time. */
+const mostSlots = 256;
+
 /**
- * Makes sure that one process at a time writes as `writer`: it holds an exclusive transaction on an empty
- * SQLite file. The lock is the kernel's (fcntl), so it ends with the process however that dies, which a file
- * holding a process id cannot promise; SQLite also keeps two handles of one process apart, which fcntl alone
- * does not.
- * @throws audit/unavailable when the slot is taken or the directory cannot be written
+ * The slot of that name, or the first that nobody has of `w1`, `w2`, … One process at a time writes to a slot:
+ * it holds an exclusive transaction on an empty SQLite file. The lock is the kernel's (fcntl), so it ends with
+ * the process however that dies, which a file holding a process id cannot promise; SQLite also keeps two handles
+ * of one process apart, which fcntl alone does not.
+ * @throws audit/unavailable when the slot, or every slot, is taken, or the directory cannot be written
  */
-export function lockSlot(directory: string, writer: string): SlotLock {
+export function takeSlot(directory: string, wanted?: string): { writer: string; lock: SlotLock } {
+  const names = wanted === undefined ? Array.from({ length: mostSlots }, (_, at) => `w${at + 1}`) : [wanted];
+  for (const writer of names) {
+    const lock = tryLockSlot(directory, writer);
+    if (lock) return { writer, lock };
+  }
+  if (wanted !== undefined) throw isTaken(wanted);
+  throw unavailable(`${mostSlots} processes write the audit log already: no more can.`);
+}
+
+/** @returns undefined when another process has the slot @throws audit/unavailable when it cannot be locked */
+export function tryLockSlot(directory: string, writer: string): SlotLock | undefined {
   const path = join(directory, `${writer}.lock`);
-  let held = take(path, writer);
+  const first = take(path);
+  if (!first) return undefined;
+  let held = first;
   return {
     renew() {
       if (inode(path) === held.inode) return;
-      const next = take(path, writer);
+      const next = take(path);
+      if (!next) throw isTaken(writer);
       held.database.close();
       held = next;
     },
@@ -36,7 +53,12 @@ export function lockSlot(directory: string, writer: string): SlotLock {
   };
 }
 
-function take(path: string, writer: string): { database: Database.Database; inode: bigint | undefined } {
+interface Held {
+  readonly database: Database.Database;
+  readonly inode: bigint | undefined;
+}
+
+function take(path: string): Held | undefined {
   let database: Database.Database | undefined;
   try {
     database = new Database(path, { timeout: 0 });
@@ -46,11 +68,13 @@ function take(path: string, writer: string): { database: Database.Database; inod
     return { database, inode: inode(path) };
   } catch (error) {
     database?.close();
-    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) {
-      throw unavailable(`Another process writes the audit log as ${writer}: stop it first.`, error);
-    }
+    if (error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY')) return undefined;
     throw unavailable(`${path} cannot be locked: the audit directory must exist and be writable.`, error);
   }
+}
+
+function isTaken(writer: string) {
+  return unavailable(`Another process writes the audit log as ${writer}: stop it first.`);
 }
 
 function inode(path: string): bigint | undefined {

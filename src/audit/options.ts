@@ -24,12 +24,14 @@ export interface AuditLimits {
   readonly refusalMilliseconds: number;
   /** Sources counted apart in one interval; the rest are counted as `other`. */
   readonly refusalSources: number;
+  /** How often all processes together look for what ended ones left. */
+  readonly adoptMilliseconds: number;
   /** Lines and bytes a page of records reads before it ends with the group it is in. */
   readonly pageLines: number;
   readonly pageBytes: number;
 }
 
-export const defaultLimits: AuditLimits = {
+const defaultLimits: AuditLimits = {
   queuedRecords: 10_000,
   groupRecords: 128,
   groupBytes: 1024 * 1024,
@@ -39,6 +41,7 @@ export const defaultLimits: AuditLimits = {
   retryMilliseconds: 250,
   refusalMilliseconds: 10_000,
   refusalSources: 1024,
+  adoptMilliseconds: 2_000,
   pageLines: 20_000,
   pageBytes: 16 * 1024 * 1024,
 };
@@ -52,8 +55,12 @@ export interface AuditLogOptions {
   readonly clock: Clock;
   readonly log?: AuditLogger;
   readonly limits?: Partial<AuditLimits>;
-  /** The slot this process writes to: `[a-z0-9][a-z0-9-]{0,31}`. One process a slot. Default `w1`. */
+  /** The slot this process writes to: `[a-z0-9][a-z0-9-]{0,31}`. Default: the first free one of `w1`, `w2`, … */
   readonly writer?: string;
   /** The file system; for tests. */
   readonly files?: AuditFiles;
+}
+
+export function limitsOf({ limits }: Pick<AuditLogOptions, 'limits'>): AuditLimits {
+  return { ...defaultLimits, ...limits };
 }

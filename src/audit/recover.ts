@@ -64,10 +64,7 @@ async function checkFiles(
   const there = new Set(names);
   for (const row of rows) {
     if (row.loss_accepted_at !== null || there.has(row.file)) continue;
-    const path = join(directory, row.file);
-    throw unavailable(
-      `The audit segment ${path} is missing: restore the file, or run \`stathera audit accept-loss\` to go on without it.`,
-    );
+    throw missingSegment(join(directory, row.file));
   }
   const newest = rows.at(-1)?.number ?? 0;
   for (const name of names) {
@@ -81,6 +78,12 @@ async function checkFiles(
         'that belongs to it, or move the file out of the directory and keep it as evidence.',
     );
   }
+}
+
+export function missingSegment(path: string) {
+  return unavailable(
+    `The audit segment ${path} is missing: restore the file, or run \`stathera audit accept-loss\` to go on without it.`,
+  );
 }
 
 /** Walks the segment as far as it is whole, and proves that it ends where it must. */

@@ -14,6 +14,23 @@ export async function segmentRows(db: Kysely<Schema>, writer?: string): Promise<
   return await query.orderBy('writer').orderBy('number').execute();
 }
 
+/** Every writer's newest segment, by writer. */
+export async function newestSegments(db: Kysely<Schema>): Promise<SegmentRow[]> {
+  return await db
+    .selectFrom('audit_segments as segment')
+    .selectAll()
+    .where('namespace_id', '=', serviceNamespaceId)
+    .where('number', '=', (query) =>
+      query
+        .selectFrom('audit_segments as other')
+        .select((build) => build.fn.max('other.number').as('newest'))
+        .whereRef('other.namespace_id', '=', 'segment.namespace_id')
+        .whereRef('other.writer', '=', 'segment.writer'),
+    )
+    .orderBy('writer')
+    .execute();
+}
+
 /** The writer's newest segment with at most this number. */
 export async function segmentRowUpTo(
   db: Kysely<Schema>,
@@ -76,5 +93,3 @@ export function endByRow(row: SegmentRow): Start {
 export function startByRow(row: SegmentRow): Start {
   return { sequence: row.first_sequence - 1, head: Buffer.from(row.first_head) };
 }
-
-/** An outbox row, whose `entry` column is this as JSON: only the named writer moves it to the log. */

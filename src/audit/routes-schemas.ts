@@ -13,6 +13,13 @@ const recordAnswer = auditEntrySchema.extend({
 export const recordsAnswer = z.object({ items: z.array(recordAnswer), nextCursor: z.string().optional() });
 
 export const recordsQuery = listQuery.extend({
+  cursor: z
+    .string()
+    .min(1)
+    // It names a place in the log of each process.
+    .max(8192)
+    .optional()
+    .meta({ description: 'The `nextCursor` of the page before, unchanged.' }),
   action: filter,
   outcome: z.enum(['allowed', 'refused', 'failed']).optional(),
   principalId: filter,

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import type { Store } from '../store/store.ts';
@@ -209,9 +209,17 @@ async function createAnew(
   }
 }
 
-/** True when anything follows the file's first line. */
+const headerLimitBytes = 4096;
+
+/** True when anything follows the file's first line, or that is longer than any header. */
 export async function holdsRecords(path: string): Promise<boolean> {
-  const content = await readFile(path);
-  const end = content.indexOf(newline);
-  return end !== -1 && end + 1 < content.length;
+  const handle = await open(path, 'r');
+  try {
+    const bytes = headerLimitBytes + 1;
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, 0);
+    const end = buffer.subarray(0, bytesRead).indexOf(newline);
+    return end === -1 ? bytesRead === bytes : end + 1 < bytesRead;
+  } finally {
+    await handle.close();
+  }
 }

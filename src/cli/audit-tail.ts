@@ -20,8 +20,8 @@ export interface TailOptions {
 
 /** Records taken with one reading at most; a log that grows faster than it is read must not fill the memory. */
 const mostAtOnce = 10_000;
-/** Most often little is new. */
-const pageLimit = 200;
+/** Records read again to find new ones among them; most often little is new. */
+const overlap = 200;
 const remembered = 1_000;
 
 export async function tailLog(
@@ -51,7 +51,7 @@ export async function tailLog(
     show(first.records);
     if (options.follow)
       await follow(log, {
-        mark: first.mark,
+        marks: first.marks,
         show,
         note,
         explainError: (error) => explain(error, environment),
@@ -67,17 +67,19 @@ interface Log {
   isOwn(record: AuditRecord): boolean;
 }
 
+type Marks = ReadonlyMap<string, number>;
+
 interface Found {
   /** Oldest first. */
   readonly records: readonly AuditRecord[];
-  /** The sequence of the newest record there is, whether it is one of them or not. */
-  readonly mark: number;
+  /** The sequence of each writer's newest record there is, whether it is one of them or not. */
+  readonly marks: Marks;
 }
 
 async function newest({ service, options, signal, isOwn }: Log): Promise<Found> {
   const { action, outcome, target, lines } = options;
   const scope = options.service && ({ service: 'true' } as const);
-  const [last] = (await service.listAuditRecords({ ...scope, limit: 1 }, { signal })).items;
+  const { items: last } = await service.listAuditRecords({ ...scope, limit: overlap }, { signal });
   const filter = { ...(action && { action }), ...(outcome && { outcome }), ...(target && { target }) };
   const records: AuditRecord[] = [];
   for await (const record of service.listAuditRecords.all(
@@ -87,51 +89,59 @@ async function newest({ service, options, signal, isOwn }: Log): Promise<Found> 
     if (records.length >= lines) break;
     if (!isOwn(record)) records.push(record);
   }
-  return {
-    records: records.toReversed(),
-    mark: Math.max(last?.sequence ?? 0, records[0]?.sequence ?? 0),
-  };
+  return { records: records.toReversed(), marks: marksOf([...last, ...records]) };
 }
 
-/** What was written since. Filtered here: the service would look for older ones that match, to the log's beginning. */
+function marksOf(records: readonly AuditRecord[], before?: Marks): Marks {
+  const marks = new Map(before);
+  for (const { writer, sequence } of records) marks.set(writer, Math.max(marks.get(writer) ?? 0, sequence));
+  return marks;
+}
+
+/**
+ * What was written since. Filtered here: the service would look for older ones that match, to the log's beginning.
+ * Each writer's records come in order, but one's new record may stand behind another's known ones: it is looked
+ * for among the newest of those.
+ */
 async function since(
   { service, options, signal, isOwn }: Log,
-  mark: number,
+  marks: Marks,
 ): Promise<Found & { cut: boolean }> {
   const scope = options.service && ({ service: 'true' } as const);
-  const records: AuditRecord[] = [];
-  let newMark = mark;
-  let cut = false;
-  for await (const record of service.listAuditRecords.all({ ...scope, limit: pageLimit }, { signal })) {
-    if (record.sequence <= mark) break;
-    newMark = Math.max(newMark, record.sequence);
-    cut = records.length >= mostAtOnce;
+  const seen: AuditRecord[] = [];
+  let [known, cut] = [0, false];
+  for await (const record of service.listAuditRecords.all({ ...scope, limit: overlap }, { signal })) {
+    const isKnown = record.sequence <= (marks.get(record.writer) ?? 0);
+    if (isKnown) known += 1;
+    if (known >= overlap) break;
+    cut = seen.length >= mostAtOnce;
     if (cut) break;
-    if (!isOwn(record) && isWanted(record, options)) records.push(record);
+    if (!isKnown) seen.push(record);
   }
-  return { records: records.toReversed(), mark: newMark, cut };
+  const records = seen.filter((record) => !isOwn(record) && isWanted(record, options));
+  return { records: records.toReversed(), marks: marksOf(seen, marks), cut };
 }
 
 async function follow(
   log: Log,
   deps: {
-    mark: number;
+    marks: Marks;
     show(records: readonly AuditRecord[]): void;
     note(text: string): void;
     explainError(error: unknown): string;
   },
 ): Promise<never> {
-  let { mark } = deps;
+  let { marks } = deps;
   let away = false;
   for (;;) {
     await delay(log.options.interval * 1000, undefined, { signal: log.signal });
     try {
-      const found = await since(log, mark);
+      const found = await since(log, marks);
       if (away) deps.note('the service answers again');
       away = false;
       if (found.cut) deps.note(`more than ${mostAtOnce} new records: the oldest of them are left out`);
       deps.show(found.records);
-      ({ mark } = found);
+      ({ marks } = found);
     } catch (error) {
       if (!isStatheraError(error) || !mayPass(error)) throw error;
       if (!away) deps.note(`${deps.explainError(error)} Trying again until it does.`);

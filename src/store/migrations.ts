@@ -273,6 +273,8 @@ async function migrateAlone(
   for (const migration of known) {
     if (done.has(migration.number)) continue;
     await db.transaction().execute(async (tx) => {
+      // SQLite's transactions come one after the other: another process may have been first.
+      if (await isApplied(tx, migration)) return;
       await migration.up(tx, dialect);
       await tx
         .insertInto('schema_migrations')
@@ -286,6 +288,15 @@ async function migrateAlone(
         .execute();
     });
   }
+}
+
+async function isApplied(tx: Kysely<Schema>, { number }: Migration): Promise<boolean> {
+  const row = await tx
+    .selectFrom('schema_migrations')
+    .select('number')
+    .where('number', '=', number)
+    .executeTakeFirst();
+  return row !== undefined;
 }
 
 /** The newest migration the database has; undefined when it has none. */

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import Database from 'better-sqlite3';
-import { type CompiledQuery, Kysely, SqliteDialect, type SqliteStatement } from 'kysely';
+import { type CompiledQuery, Kysely, type SqliteStatement } from 'kysely';
 import { fsyncPath } from '../core/durable-file.ts';
 import { ServiceError } from '../core/errors.ts';
 import { sqliteDialect } from './dialects.ts';
 import type { Schema } from './schema.ts';
+import { sharedSqliteDialect, untilFree } from './sqlite-driver.ts';
 import type { PreparedQuery, Store } from './store.ts';
 
 export interface SqliteSettings {
@@ -23,12 +24,16 @@ const statementLimit = 200;
  * @throws store/unavailable when the file cannot be opened
  */
 export function openSqliteStore(settings: SqliteSettings): Store {
+  const { busyMilliseconds = 5000 } = settings;
   const database = open(settings);
-  const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: cachingStatements(database) }) });
+  const db = new Kysely<Schema>({
+    dialect: sharedSqliteDialect(cachingStatements(database), busyMilliseconds),
+  });
   return {
     dialect: sqliteDialect,
     db,
-    transaction: (work) => db.transaction().execute(work),
+    transaction: (work) =>
+      untilFree(busyMilliseconds, () => db.transaction().setIsolationLevel('serializable').execute(work)),
     prepare<Row>(build: (db: Kysely<Schema>) => { compile(): CompiledQuery<Row> }): PreparedQuery<Row> {
       const query = build(db).compile();
       return async (...parameters) => {
@@ -60,6 +65,8 @@ function open({ file, readonly = false, busyMilliseconds = 5000 }: SqliteSetting
     database.pragma('foreign_keys = ON');
     database.pragma('trusted_schema = OFF');
     database.pragma('cell_size_check = ON');
+    // From here on waiting is ./sqlite-driver.ts's.
+    database.pragma('busy_timeout = 0');
     return database;
   } catch (error) {
     throw unavailable(error);

@@ -116,17 +116,18 @@ test('groups without a MAC are written, counted, and covered later', async () =>
 test('a second writer on one slot is refused', async () => {
   const here = await place();
   const first = await here.open();
-  await expect(here.open()).rejects.toMatchObject({
+  await expect(here.open({ writer: 'w1' })).rejects.toMatchObject({
     code: 'audit/unavailable',
     detail: expect.stringContaining('Another process writes the audit log as w1'),
   });
-  const other = await here.open({ writer: 'w2' });
+  const other = await here.open();
+  expect([first.head().writer, other.head().writer]).toEqual(['w1', 'w2']);
   await Promise.all([appendMany(first, 5), appendMany(other, 7)]);
   const report = await here.verify();
   expect(report).toMatchObject({ ok: true, records: 12 });
   expect(report.heads).toEqual([first.head(), other.head()]);
   await first.close();
-  await here.open();
+  expect((await here.open()).head()).toEqual(first.head());
 });
 
 /** Guarantees that nothing but the schema's members reaches the log: no payload, token or free text has a place. */

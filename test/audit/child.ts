@@ -1,4 +1,5 @@
-// Writes to a log until it is killed; tells each acknowledged id on stdout. Arguments: the place's root.
+// Writes to a log, in the first slot that is free, until it is killed; tells each acknowledged id on stdout.
+// Arguments: the place's root.
 import { createHmac, createSecretKey } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +16,7 @@ const log = await openAuditLog({
   store,
   mac: async (data) => createHmac('sha256', key).update(data).digest(),
   clock: systemClock,
-  limits: { segmentBytes: 20_000, stallMilliseconds: 10_000 },
+  limits: { segmentBytes: 20_000, stallMilliseconds: 10_000, adoptMilliseconds: 200 },
 });
 
 async function loop(changes: boolean): Promise<void> {

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import type { AuditLog } from '../../src/audit/audit.ts';
-import { lockSlot } from '../../src/audit/lock.ts';
+import { takeSlot } from '../../src/audit/lock.ts';
 import { isServiceError } from '../../src/core/errors.ts';
 import { allRecords, appendMany, entry, expectWhole, insertRoot, place, rootIds, until } from './support.ts';
 
@@ -126,7 +126,7 @@ test('another process took the slot in the new directory', async () => {
   await appendMany(log, 2);
   rmSync(here.audit, { recursive: true });
   mkdirSync(here.audit);
-  const other = lockSlot(here.audit, 'w1');
+  const other = takeSlot(here.audit, 'w1').lock;
   for (let round = 0; round < 5; round += 1) {
     await expect(log.append(entry())).rejects.toMatchObject({ code: 'audit/unavailable' });
     await new Promise((resolve) => setTimeout(resolve, 25));
@@ -139,5 +139,5 @@ test('another process took the slot in the new directory', async () => {
       () => false,
     ),
   );
-  expect(() => lockSlot(here.audit, 'w1')).toThrow('Another process writes the audit log as w1');
+  expect(() => takeSlot(here.audit, 'w1').lock).toThrow('Another process writes the audit log as w1');
 });

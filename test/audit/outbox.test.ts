@@ -194,23 +194,27 @@ test('too many changes are refused', async () => {
   expect(outcomes[11]).toMatchObject({ reason: { code: 'service/overloaded' } });
 });
 
-/** Guarantees that a writer leaves the outbox rows of another alone: they may be changes under way. */
+/** Guarantees that a writer leaves the outbox rows of another alone while that is there, and moves them when it is not. */
 test('two writers share the outbox', async () => {
   const here = await place();
-  const failing = hookedFiles((at) => {
-    if (at === 'append') throw new SystemError('ENOSPC');
+  let failing = true;
+  const files = hookedFiles((at) => {
+    if (failing && at === 'append') throw new SystemError('ENOSPC');
   });
   await (await here.open({ writer: 'w1' })).close();
-  const first = await here.open({ writer: 'w1', files: failing, limits: { retryMilliseconds: 60_000 } });
+  const first = await here.open({ writer: 'w1', files, limits: { retryMilliseconds: 60_000 } });
   await expect(first.change(entry({ id: 'a', action: 'keys.create' }), insertRoot('a'))).rejects.toThrow(
     'audit/unavailable',
   );
-  const second = await here.open({ writer: 'w2' });
+  const second = await here.open({ writer: 'w2', limits: { adoptMilliseconds: 20 } });
   await second.change(entry({ id: 'b', action: 'keys.create' }), insertRoot('b'));
-  expect((await allRecords(second)).map(({ id }) => id)).toEqual(['b']);
+  const recorded = async () => (await allRecords(second)).map(({ id, writer }) => `${id} ${writer}`);
+  expect(await recorded()).toEqual(['b w2']);
+  failing = false;
   await first.close();
-  const again = await here.open({ writer: 'w1' });
-  expect((await allRecords(again)).map(({ id }) => id)).toEqual(['a']);
+  await until(async () => (await recorded()).length === 2);
+  expect((await recorded()).toSorted()).toEqual(['a w1', 'b w2']);
+  await until(async () => (await here.verify()).outboxPending === 0);
 });
 
 /** Guarantees that a record in the part of a segment that was left behind does not pass for a recorded change. */

@@ -144,13 +144,20 @@ test('forged cursors', async () => {
     '',
     '!',
     'x',
-    encode('1'),
-    encode('1.999999'),
-    encode('0.1'),
-    encode('-1.5'),
-    `${encode('1.')}=`,
-    encode('1.1.1'),
-    encode('01.'),
+    encode('w1'),
+    encode('w1.1'),
+    encode('w1.1.zzzz'),
+    encode('w1.1.0'),
+    encode('w1.0.1'),
+    encode('w1.-1.5'),
+    encode('w1.zz.'),
+    encode('w2.1.'),
+    encode('w1.1.,w1.1.'),
+    encode('w1.1.,'),
+    `${encode('w1.1.')}=`,
+    encode('w1.1.1.1'),
+    encode('w1.01.'),
+    encode('W1.1.'),
   ];
   for (const cursor of forged) {
     await expect(log.records({ namespaceId, limit: 5, cursor })).rejects.toMatchObject({
@@ -163,7 +170,7 @@ test('forged cursors', async () => {
 test('made-up cursors are led to a line', async () => {
   const { log } = await mixed();
   const own = new Set((await allRecords(log)).map(({ id }) => id));
-  const encode = (offset: number) => Buffer.from(`1.${offset}`).toString('base64url');
+  const encode = (offset: number) => Buffer.from(`w1.1.${offset.toString(36)}`).toString('base64url');
   let last = 0;
   for (let offset = 1; offset < 2000; offset += 7) {
     const { items } = await log.records({ namespaceId, limit: 1000, cursor: encode(offset) });

@@ -85,14 +85,24 @@ test('serves at once after a kill', { timeout: 60_000 }, async () => {
   expect(Math.min(...times)).toBeLessThan(5_000);
 });
 
-/** Guarantees that a data directory has one service: the second is refused and harms nothing. */
-test('refuses a second service beside the first', async () => {
+/** Guarantees that two processes serve one data directory, each with a log of its own, and one list of both's records. */
+test('a second process beside the first', async () => {
   const service = await start(await dataDirectory());
-  expect(await refusedStart(service.dataDir)).toMatch(/^stathera: .+/m);
-  await makeKey(service, 'still-here');
+  const second = await start(service.dataDir);
+  await makeKey(service, 'of-the-first');
+  await makeKey(second, 'of-the-second');
+  for (const { call } of [service, second]) {
+    const { body } = await call('GET', '/v1/audit/records?action=keys.create');
+    const items = body['items'] as { writer: string; target: { name: string } }[];
+    expect(items.map(({ writer, target }) => `${writer} ${target.name}`)).toEqual([
+      'w2 of-the-second',
+      'w1 of-the-first',
+    ]);
+  }
   const { port } = new URL(service.url);
-  const other = await dataDirectory();
-  expect(await refusedStart(other, { STATHERA_LISTEN: `127.0.0.1:${port}` })).toContain('EADDRINUSE');
+  expect(await refusedStart(service.dataDir, { STATHERA_LISTEN: `127.0.0.1:${port}` })).toContain(
+    'EADDRINUSE',
+  );
 });
 
 /** Runs `init` and kills its process group after so long. @returns whether it was still at work */

@@ -99,6 +99,73 @@ test('waits for another writer', async () => {
   expect(await countRoots(store)).toBe(1);
 });
 
+/** Guarantees that a process that waits for another's lock does other things meanwhile, reading the database too. */
+test('waiting for another writer holds up nothing else', async () => {
+  const { file, store } = await migrated();
+  const other = new Database(file);
+  onTestFinished(() => void other.close());
+  other.exec('begin immediate');
+  let done = false;
+  const change = store
+    .transaction((tx) => tx.insertInto('roots').values(row()).execute())
+    .then(() => {
+      done = true;
+    });
+  for (let read = 0; read < 20; read += 1) {
+    expect(await countRoots(store)).toBe(0);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  expect(done).toBe(false);
+  other.exec('commit');
+  await change;
+  expect(await countRoots(store)).toBe(1);
+});
+
+/** Guarantees that of two transactions in two connections the one that read first is not refused for it. */
+test('a transaction sees nothing change under it', async () => {
+  const { file, store } = await migrated();
+  const other = opened(file);
+  const count = async (from: Store) =>
+    await from.transaction(async (tx) => {
+      const rows = await tx.selectFrom('roots').select('id').execute();
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      await tx
+        .insertInto('roots')
+        .values({ ...row(), created_at: rows.length })
+        .execute();
+    });
+  await Promise.all(Array.from({ length: 10 }, () => [count(store), count(other)]).flat());
+  const seen = await store.db.selectFrom('roots').select('created_at').orderBy('created_at').execute();
+  expect(seen.map((one) => one.created_at)).toEqual(Array.from({ length: 20 }, (_, at) => at));
+});
+
+/** Guarantees that of several processes that start at once one migrates, and that the others go on with it. */
+test('several processes migrate at once', async () => {
+  const file = join(scratch(), 'stathera.db');
+  const code = `
+    const [{ openSqliteStore }, { migrate }] = await Promise.all(
+      ['sqlite', 'migrations'].map((name) => import('${join(import.meta.dirname, '../../src/store')}/' + name + '.ts')));
+    process.stdout.write('ready');
+    await new Promise((resolve) => process.stdin.once('data', resolve));
+    const store = openSqliteStore({ file: process.argv[1] });
+    await migrate(store.db, store.dialect, 1);
+    process.exit(0);`;
+  const children = Array.from({ length: 4 }, () =>
+    spawn(process.execPath, ['--input-type=module', '-e', code, file], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    }),
+  );
+  onTestFinished(() => {
+    for (const child of children) child.kill('SIGKILL');
+  });
+  await Promise.all(children.map((child) => once(child.stdout, 'data')));
+  for (const child of children) child.stdin.write('go');
+  const codes = await Promise.all(
+    children.map(async (child) => ((await once(child, 'close')) as [number])[0]),
+  );
+  expect(codes).toEqual([0, 0, 0, 0]);
+});
+
 /** Guarantees that a lock held too long is a typed refusal, that readers go on, and that all works once it is gone. */
 test('a locked database is a typed refusal', async () => {
   const { file, store } = await migrated();

@@ -1,0 +1,118 @@
+import type { Clock } from '../core/clock.ts';
+import { newId, serviceNamespaceId } from '../core/ids.ts';
+import type { AuditEntry } from './entry.ts';
+import { nodeFiles } from './files.ts';
+import { encodeEntry } from './format.ts';
+import { createGroupCommit, type GroupCommit } from './group-commit.ts';
+import type { SlotLock } from './lock.ts';
+import { createMovedRows, type MovedRows } from './moved.ts';
+import { type AuditLogOptions, limitsOf } from './options.ts';
+import { createOutbox, type Outbox } from './outbox.ts';
+import { outboxRows } from './outbox-rows.ts';
+import { findRecords, recover } from './recover.ts';
+import { createSegments, type Segments } from './segments.ts';
+import { createGroupSigner } from './signer.ts';
+import { unavailable } from './unavailable.ts';
+import type { Position } from './walk.ts';
+
+/** One slot's log, open for writing. */
+export interface Writer {
+  readonly name: string;
+  readonly groups: GroupCommit;
+  readonly outbox: Outbox;
+  /** See Segments.durable. */
+  durable(): ReturnType<Segments['durable']>;
+  /** Writes what waits, seals the segment, frees the slot. */
+  close(): Promise<void>;
+}
+
+/**
+ * Recovers what a crash left of the slot's log and moves what waits for it in the outbox.
+ * @param lock is released when this rejects, and by `close`
+ * @throws audit/unavailable when the log is not whole; the text names the file and says what to do
+ */
+export async function openWriter(options: AuditLogOptions, name: string, lock: SlotLock): Promise<Writer> {
+  try {
+    return await openLocked(options, name, lock);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function openLocked(options: AuditLogOptions, writer: string, lock: SlotLock): Promise<Writer> {
+  const { directory, store, clock, mac, files = nodeFiles, log = () => undefined } = options;
+  const limits = limitsOf(options);
+  const sign = createGroupSigner({ mac, writer, waitMilliseconds: limits.macMilliseconds });
+  const { position, start } = await recover({ directory, writer, store, files, sign, log });
+  const moved = createMovedRows();
+  const segments = createSegments({
+    ...{ directory, writer, files, store, lock, clock, moved, start },
+    segmentBytes: limits.segmentBytes,
+  });
+  try {
+    await findMoved(options, writer, moved);
+    if (start.number === 0) await beginFirst(segments, position, directory);
+  } catch (error) {
+    await segments.close();
+    throw error;
+  }
+  const groups = createGroupCommit({
+    ...{ writer, segments, sign, clock, limits, log, start: position, onMoved: moved.add },
+    recoveryEntry: () => encodeEntry(recovered(clock)),
+  });
+  const outbox = createOutbox({ store, writer, mac, limits, log, moved, groups });
+  await outbox.sweep();
+  return {
+    name: writer,
+    groups,
+    outbox,
+    durable: segments.durable,
+    async close() {
+      await groups.close();
+      await outbox.close();
+      await segments.close(groups.position()).catch(() => log('warn', 'audit.left-unsealed', { writer }));
+      lock.release();
+    },
+  };
+}
+
+/** What the log says of itself when it can be written again and nothing else is to be said. */
+function recovered(clock: Clock): AuditEntry {
+  return {
+    id: newId(),
+    time: clock.now(),
+    namespaceId: serviceNamespaceId,
+    requestId: 'audit',
+    principal: { kind: 'system', name: 'audit' },
+    action: 'audit.recover',
+    target: { kind: 'audit' },
+    outcome: 'allowed',
+  };
+}
+
+async function beginFirst(segments: Segments, position: Position, directory: string): Promise<void> {
+  try {
+    await segments.prepare(position);
+  } catch (error) {
+    throw unavailable(`No audit segment can be created in ${directory}.`, error);
+  }
+}
+
+/** Outbox rows whose records reached the log before the last process ended. */
+async function findMoved(
+  { directory, store }: AuditLogOptions,
+  writer: string,
+  moved: MovedRows,
+): Promise<void> {
+  const wanted = new Set<string>();
+  const pageRows = 1000;
+  for (let after = ''; ; ) {
+    const rows = await outboxRows(store.db, { after, limit: pageRows });
+    for (const { id, row } of rows) if (row?.writer === writer) wanted.add(id);
+    const last = rows.at(-1);
+    if (!last) break;
+    after = last.id;
+  }
+  if (wanted.size > 0) moved.add(await findRecords({ directory, writer, store }, wanted));
+}
