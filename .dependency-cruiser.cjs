@@ -16,7 +16,8 @@ const down = {
   exchange: ['keys'],
   aggregate: ['keys'],
   jobs: ['access'],
-  http: ['access'],
+  admission: ['core'],
+  http: ['access', 'admission'],
   client: ['crypto'],
 };
 const capabilities = [

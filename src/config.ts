@@ -88,9 +88,15 @@ export const settings = {
     .default('local')
     .describe('Region of namespaces made here'),
   STATHERA_MAX_CONNECTIONS: whole('2000', 1, 1_000_000).describe('Open connections at most'),
-  STATHERA_MAX_CONCURRENT: whole('1000', 1, 100_000).describe(
-    'Requests at work at most; more are answered 503',
+  STATHERA_MAX_CONCURRENT: whole('256', 1, 100_000).describe('Requests at work at most; more wait'),
+  STATHERA_MAX_WAITING: whole('1024', 0, 100_000).describe('Requests waiting at most; more are answered 503'),
+  STATHERA_MAX_WAIT_MS: whole('250', 1, 10_000).describe(
+    'Milliseconds a request waits at most; then it is answered 503',
   ),
+  STATHERA_CALLER_RATE: whole('0', 0, 1_000_000).describe(
+    'Requests a second of one token; more are answered 429; 0 is no limit',
+  ),
+  STATHERA_NAMESPACE_RATE: whole('0', 0, 1_000_000).describe('The same of all tokens of one namespace'),
   STATHERA_SHUTDOWN_SECONDS: whole('15', 0, 600).describe(
     'How long requests in progress may take at shutdown',
   ),
@@ -118,8 +124,17 @@ export interface Config {
   readonly logLevel: string;
   readonly region: string;
   readonly maxConnections: number;
-  readonly maxConcurrent: number;
+  readonly admission: AdmissionConfig;
   readonly shutdownMs: number;
+}
+
+/** Whole numbers; a rate of 0 is none. */
+interface AdmissionConfig {
+  readonly concurrent: number;
+  readonly waiting: number;
+  readonly waitMs: number;
+  readonly callerRate: number;
+  readonly namespaceRate: number;
 }
 
 export type DatabaseConfig = SqliteConfig | PostgresConfig;
@@ -192,7 +207,13 @@ export function readConfig(environment: Environment): Config {
     logLevel: values.STATHERA_LOG_LEVEL,
     region: values.STATHERA_REGION,
     maxConnections: values.STATHERA_MAX_CONNECTIONS,
-    maxConcurrent: values.STATHERA_MAX_CONCURRENT,
+    admission: {
+      concurrent: values.STATHERA_MAX_CONCURRENT,
+      waiting: values.STATHERA_MAX_WAITING,
+      waitMs: values.STATHERA_MAX_WAIT_MS,
+      callerRate: values.STATHERA_CALLER_RATE,
+      namespaceRate: values.STATHERA_NAMESPACE_RATE,
+    },
     shutdownMs: values.STATHERA_SHUTDOWN_SECONDS * 1000,
   };
 }

@@ -174,7 +174,7 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
     metrics,
     log,
     version,
-    maxConcurrent: config.maxConcurrent,
+    limits: config.admission,
   });
   return { app, audit, keys };
 }

@@ -27,6 +27,9 @@ interface KnownToken {
   readonly revokedAt: number | null;
 }
 
+/** Requests whose token is being read, at most: strangers can ask for any number of tokens that do not exist. */
+const readingLimit = 1_024;
+
 const unknownHash = new Uint8Array(32);
 
 /** @param limit tokens kept in memory */
@@ -44,6 +47,20 @@ export function createAuthenticator({
   const cache: Cache<KnownToken> = createCache(limit);
   const byId = store.prepare<TokenRow>((db) => db.selectFrom('tokens').selectAll().where('id', '=', ''));
 
+  let reading = 0;
+
+  async function read(id: string): Promise<KnownToken | undefined> {
+    if (reading >= readingLimit) {
+      throw new ServiceError('service/overloaded', 'Too many requests at once.', { retryAfterSeconds: 1 });
+    }
+    reading += 1;
+    try {
+      return await cache.get(id, () => load(id)).catch(absent);
+    } finally {
+      reading -= 1;
+    }
+  }
+
   async function load(id: string): Promise<KnownToken> {
     const [row] = await byId(id);
     if (!row) throw unauthenticated();
@@ -56,8 +73,7 @@ export function createAuthenticator({
       const text = bearer(authorization);
       const presented = text === undefined ? undefined : parseTokenSecret(text);
       if (!presented) throw unauthenticated();
-      const known =
-        cache.peek(presented.id) ?? (await cache.get(presented.id, () => load(presented.id)).catch(absent));
+      const known = cache.peek(presented.id) ?? (await read(presented.id));
       // An unknown token costs the same comparison, against a hash that no secret has.
       const matches = equalBytes(presented.secretHash, known?.secretHash ?? unknownHash);
       if (!known || !matches) throw unauthenticated();

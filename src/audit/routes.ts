@@ -12,6 +12,7 @@ export function auditRoutes({ audit, operations }: { audit: AuditLog; operations
       method: 'get',
       path: '/v1/audit/records',
       operationId: 'listAuditRecords',
+      operator: true,
       tag: 'Audit',
       summary: 'Read the audit log of the namespace, newest first',
       description: 'A page may hold fewer records than asked for, even none, and still have a `nextCursor`.',

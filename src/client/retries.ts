@@ -22,6 +22,7 @@ const passing: ReadonlySet<string> = new Set([
   'hsm/unavailable',
   'store/unavailable',
   'service/overloaded',
+  'service/rate-limited',
   'service/shutting-down',
 ]);
 

@@ -32,6 +32,7 @@ export const errorCodes = [
   'hsm/unavailable',
   'store/unavailable',
   'service/overloaded',
+  'service/rate-limited',
   'service/shutting-down',
   'internal',
 ] as const;

@@ -11,6 +11,15 @@ export function announcesBody(incoming: IncomingMessage): boolean {
   return (headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding'] !== undefined;
 }
 
+/** What a body in chunks counts for: nobody knows how long it will be. */
+const chunkedBytes = 64 * 1024;
+
+/** The bytes of body that the request says it has. */
+export function announcedBytes({ headers }: IncomingMessage): number {
+  const length = Number(headers['content-length'] ?? 0);
+  return headers['transfer-encoding'] === undefined && length >= 0 ? length : chunkedBytes;
+}
+
 export interface BodyLimits {
   /** 0: a body of any size is refused. */
   readonly bytes: number;

@@ -51,7 +51,7 @@ export function createDocsPages(openApi: () => object): SystemPage[] {
 }
 
 function page(path: string, operationId: string, serve: SystemPage['serve']): SystemPage {
-  return { path, operationId, limited: true, serve };
+  return { path, operationId, counted: true, serve };
 }
 
 /** A file of the installed swagger-ui-dist, read when it is first asked for. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Principal } from '../access/caller.ts';
+import type { Admission } from '../admission/admission.ts';
 import type { Deadline, Deadlines } from '../core/deadlines.ts';
 import { type ErrorCode, ServiceError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
@@ -17,12 +18,11 @@ export interface Desk {
   readonly log: Logger;
   readonly metrics: HttpMetrics;
   readonly onRefused: (source: string | undefined, code: ErrorCode) => void;
-  /** Operations at work at most. */
-  readonly maxConcurrent: number;
+  readonly admission: Admission;
   /** From a request until its answer is written and its work is done. */
   readonly inFlight: LinkedList<Exchange>;
   readonly deadlines: Deadlines;
-  /** Operations at work, those whose time was up included: they still cost. */
+  /** Operations at work or waiting for it, those whose time was up included: they still cost. */
   active: number;
   /** Answers close their connections. */
   draining: boolean;
@@ -32,8 +32,8 @@ export interface Desk {
 export interface Endpoint {
   readonly operationId: string;
   readonly timeoutMs: number;
-  /** Counts towards `maxConcurrent`; health and metrics do not. */
-  readonly limited: boolean;
+  /** Is counted as in flight; health and documentation are not. */
+  readonly counted: boolean;
   /** A success is logged at level info; others at debug, for there are many. */
   readonly notable: boolean;
   readonly metrics: OperationMetrics;
@@ -97,14 +97,9 @@ export class Exchange implements Linked<Exchange> {
   }
 
   /** Does `work` within the endpoint's limits. Whatever it throws becomes a problem document. */
-  run(work: (exchange: Exchange) => Promise<Answer>): Response | Promise<Response> {
+  run(work: (exchange: Exchange) => Promise<Answer>): Promise<Response> {
     const desk = this.#desk;
-    if (this.#endpoint.limited) {
-      if (desk.active >= desk.maxConcurrent) {
-        return this.#respond(
-          this.#problem(new ServiceError('service/overloaded', 'Too many requests at once.')),
-        );
-      }
+    if (this.#endpoint.counted) {
       desk.active++;
       desk.metrics.inFlight.set(desk.active);
     }
@@ -140,7 +135,7 @@ export class Exchange implements Linked<Exchange> {
 
   #settle(answer: Answer): void {
     this.#working = false;
-    if (this.#endpoint.limited) {
+    if (this.#endpoint.counted) {
       this.#desk.active--;
       this.#desk.metrics.inFlight.set(this.#desk.active);
     }
@@ -208,7 +203,8 @@ export class Exchange implements Linked<Exchange> {
     if (refusal !== undefined && this.principal === undefined && status < 500) {
       this.#desk.onRefused(this.source, refusal.code);
     }
-    const level = levelOf(status, this.#endpoint.notable, this.principal !== undefined);
+    const told = this.principal !== undefined && !(refusal !== undefined && isCrowd(refusal.code));
+    const level = levelOf(status, this.#endpoint.notable, told);
     const { log } = this.#desk;
     if (!log.isLevelEnabled(level)) return;
     log[level](
@@ -230,13 +226,17 @@ export class Exchange implements Linked<Exchange> {
 
 /**
  * Refusals of strangers are counted (`onRefused`, metrics), not written one by one at `info`: they would be a
- * way to fill the disk. So is overload. Frequent successes are in the audit log.
+ * way to fill the disk. So is what is refused because there is too much of it. Frequent successes are in the audit log.
  */
-function levelOf(status: number, notable: boolean, known: boolean): 'error' | 'warn' | 'info' | 'debug' {
+function levelOf(status: number, notable: boolean, told: boolean): 'error' | 'warn' | 'info' | 'debug' {
   if (status === 500) return 'error';
-  if (!known) return 'debug';
+  if (!told) return 'debug';
   if (status > 500) return 'warn';
   return status >= 400 || notable ? 'info' : 'debug';
+}
+
+function isCrowd(code: ErrorCode): boolean {
+  return code === 'service/overloaded' || code === 'service/rate-limited';
 }
 
 function timedOut(): ServiceError {

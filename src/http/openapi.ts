@@ -43,7 +43,7 @@ export function problemsOf(route: AnyRoute): readonly ErrorCode[] {
   if (route.request.body !== undefined) codes.push('request/unsupported-media-type');
   if (route.idempotent === true) codes.push('request/idempotency-conflict', 'request/already-completed');
   codes.push('internal', 'audit/unavailable', 'hsm/unavailable', 'store/unavailable');
-  codes.push('service/overloaded', 'service/shutting-down');
+  codes.push('service/overloaded', 'service/rate-limited', 'service/shutting-down');
   return [...new Set([...codes, ...route.problems])];
 }
 

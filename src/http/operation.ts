@@ -3,11 +3,10 @@ import type { Context } from 'hono';
 import type { z } from 'zod';
 import type { Caller, IdempotencyKey, Principal } from '../access/caller.ts';
 import { lengthPrefixed } from '../core/bytes.ts';
-import type { Deadlines } from '../core/deadlines.ts';
 import { ServiceError } from '../core/errors.ts';
-import { checkMediaType, readBody } from './body.ts';
+import { announcedBytes, type BodyLimits, checkMediaType, readBody } from './body.ts';
 import { checkContentDigest } from './digest.ts';
-import type { Answer, Exchange } from './exchange.ts';
+import type { Answer, Desk, Exchange } from './exchange.ts';
 import { parseJson } from './json.ts';
 import type { AnyRoute } from './route.ts';
 import { invalidRequest } from './violations.ts';
@@ -22,22 +21,46 @@ export function bodyLimitBytes(route: AnyRoute): number {
   return route.request.body === undefined ? 0 : (route.bodyLimitBytes ?? defaultBodyLimitBytes);
 }
 
+export interface RouteSurroundings {
+  readonly authenticate: Authenticate;
+  readonly desk: Pick<Desk, 'admission' | 'deadlines'>;
+  /** Until a body is complete. */
+  readonly bodyTimeoutMs: number;
+}
+
+type RouteWork = (exchange: Exchange, context: Context, principal: Principal) => Promise<Answer>;
+
 /**
- * What a route does with a request, in one function without middleware: who calls, decode, handle, encode.
- * Strangers are refused before a byte of their body is read.
+ * What a route does with a request, in one function without middleware: who calls, is there room, decode, handle,
+ * encode. Strangers, and who comes when there is too much, are refused before a byte of their body is read.
  */
 export function serveRoute(
   route: AnyRoute,
-  authenticate: Authenticate,
-  deadlines: Deadlines,
-  bodyTimeoutMs: number,
+  { authenticate, desk, bodyTimeoutMs }: RouteSurroundings,
 ): (exchange: Exchange, context: Context) => Promise<Answer> {
-  const limits = { bytes: bodyLimitBytes(route), milliseconds: bodyTimeoutMs, deadlines };
+  const { admission, deadlines } = desk;
+  const work = workOf(route, { bytes: bodyLimitBytes(route), milliseconds: bodyTimeoutMs, deadlines });
+  return async (exchange, context) => {
+    const principal = await authenticate(exchange.incoming.headers.authorization);
+    exchange.principal = principal;
+    const entered =
+      route.operator === true
+        ? admission.enterAsOperator(principal, exchange)
+        : admission.enter(principal, exchange, announcedBytes(exchange.incoming));
+    const place = entered instanceof Promise ? await entered : entered;
+    try {
+      return await work(exchange, context, principal);
+    } finally {
+      place.leave();
+    }
+  };
+}
+
+function workOf(route: AnyRoute, limits: BodyLimits): RouteWork {
   const { params: paramsSchema, query: querySchema, body: bodySchema } = route.request;
   const { status } = route.answer;
-  return async (exchange, context) => {
+  return async (exchange, context, principal) => {
     const { incoming, outgoing } = exchange;
-    exchange.principal = await authenticate(incoming.headers.authorization);
     const params = paramsSchema && decoded(paramsSchema, context.req.param(), '#path');
     const query = decodedQuery(querySchema, incoming.url ?? '');
     const raw = await readBody(incoming, outgoing, limits);
@@ -46,7 +69,7 @@ export function serveRoute(
       const digest = incoming.headers['content-digest'];
       if (digest !== undefined) checkContentDigest(String(digest), raw);
       const caller: Caller = {
-        principal: exchange.principal,
+        principal,
         requestId: exchange.requestId,
         source: exchange.source,
         idempotency: route.idempotent === true ? idempotencyOf(exchange, context.req.path, raw) : undefined,

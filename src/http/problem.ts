@@ -109,6 +109,11 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'Too many requests at once',
     'Nothing was done; try again after `Retry-After`.',
   ),
+  'service/rate-limited': kind(
+    429,
+    'Too many requests of one caller',
+    'Nothing was done; `RateLimit` says what is left, try again after `Retry-After`.',
+  ),
   'service/shutting-down': kind(
     503,
     'The service is shutting down',

@@ -27,6 +27,8 @@ export interface Route<
   readonly timeoutSeconds?: number;
   /** Takes an Idempotency-Key. */
   readonly idempotent?: boolean;
+  /** What an operator needs when there is too much to do: it has slots of its own, see `admission/`. */
+  readonly operator?: boolean;
   readonly request: {
     readonly params?: Params;
     readonly query?: Query;

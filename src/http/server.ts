@@ -2,6 +2,8 @@ import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
 import type { Logger } from 'pino';
 import type { Caller } from '../access/caller.ts';
+import { type AdmissionLimits, createAdmission } from '../admission/admission.ts';
+import { systemClock } from '../core/clock.ts';
 import { createDeadlines } from '../core/deadlines.ts';
 import { type ErrorCode, ServiceError } from '../core/errors.ts';
 import { createLinkedList } from '../core/linked-list.ts';
@@ -30,8 +32,7 @@ export interface HttpAppOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly version: string;
-  /** Operations at work at most; more are answered 503 service/overloaded. Default 1,000. */
-  readonly maxConcurrent?: number;
+  readonly limits?: AdmissionLimits;
   /** Milliseconds a body may take to arrive. Default 15,000. */
   readonly bodyTimeoutMs?: number;
 }
@@ -45,13 +46,19 @@ export interface HttpApp {
 /** Mounts the routes and the pages every service has. @throws TypeError for two routes in one place */
 export function createHttpApp(options: HttpAppOptions): HttpApp {
   const { routes, authenticate, bodyTimeoutMs = 15_000 } = options;
+  const deadlines = createDeadlines();
   const desk: Desk = {
     log: options.log,
     metrics: createHttpMetrics(options.metrics),
     onRefused: options.onRefused,
-    maxConcurrent: options.maxConcurrent ?? 1000,
+    admission: createAdmission({
+      limits: options.limits ?? {},
+      clock: systemClock,
+      deadlines,
+      metrics: options.metrics,
+    }),
     inFlight: createLinkedList(),
-    deadlines: createDeadlines(),
+    deadlines,
     active: 0,
     draining: false,
   };
@@ -77,7 +84,7 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
       route.method.toUpperCase(),
       route.path,
       rowOf(route),
-      serveRoute(route, authenticate, desk.deadlines, bodyTimeoutMs),
+      serveRoute(route, { authenticate, desk, bodyTimeoutMs }),
     );
   }
   const docs = createDocsPages(() => openApiDocument(routes, options.version));
@@ -87,7 +94,7 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
   const unrouted: EndpointRow = {
     operationId: 'unrouted',
     timeoutMs: 10_000,
-    limited: false,
+    counted: false,
     notable: false,
   };
   hono.notFound(at(unrouted, async (exchange, context) => map.answer(exchange, context.req.path)));
@@ -102,7 +109,7 @@ function rowOf(route: AnyRoute): EndpointRow {
   return {
     operationId: route.operationId,
     timeoutMs: (route.timeoutSeconds ?? defaultTimeoutSeconds) * 1000,
-    limited: true,
+    counted: true,
     notable: route.idempotent === true || route.method === 'patch' || route.method === 'delete',
   };
 }

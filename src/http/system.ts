@@ -9,8 +9,8 @@ export type ReadyCheck = () => Promise<{ ready: boolean; checks: Record<string, 
 export interface SystemPage {
   readonly path: string;
   readonly operationId: string;
-  /** Counts towards the limit of concurrent operations. */
-  readonly limited: boolean;
+  /** Is counted as in flight. */
+  readonly counted: boolean;
   serve(exchange: Exchange): Promise<Answer>;
 }
 
@@ -33,13 +33,13 @@ export function createSystemPages({
     {
       path: '/healthz',
       operationId: 'system.health',
-      limited: false,
+      counted: false,
       serve: async () => json(200, { status: 'ok' }),
     },
     {
       path: '/readyz',
       operationId: 'system.ready',
-      limited: false,
+      counted: false,
       async serve() {
         if (desk.draining) return json(503, { status: 'draining', checks: {} });
         const state = await check().catch(() => ({ ready: false, checks: { service: 'unavailable' } }));
@@ -52,17 +52,18 @@ export function createSystemPages({
     {
       path: '/metrics',
       operationId: 'service.metrics',
-      limited: false,
+      counted: false,
       async serve(exchange) {
         const { requestId, source } = exchange;
-        exchange.principal = await authenticate(exchange.incoming.headers.authorization);
-        const body = await metricsHandler({
-          principal: exchange.principal,
-          requestId,
-          source,
-          idempotency: undefined,
-        });
-        return { status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', body };
+        const principal = await authenticate(exchange.incoming.headers.authorization);
+        exchange.principal = principal;
+        const place = await desk.admission.enterAsOperator(principal, exchange);
+        try {
+          const body = await metricsHandler({ principal, requestId, source, idempotency: undefined });
+          return { status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', body };
+        } finally {
+          place.leave();
+        }
       },
     },
   ];

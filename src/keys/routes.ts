@@ -65,6 +65,7 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       method: 'patch',
       path: '/v1/keys/{key}',
       operationId: 'updateKey',
+      operator: true,
       tag,
       summary: 'Change the description, tags, state or data-key reuse of a key',
       request: { params, body: updateBody },
@@ -115,6 +116,7 @@ function versionRoutes(keys: Keys): AnyRoute[] {
       method: 'patch',
       path: '/v1/keys/{key}/versions/{version}',
       operationId: 'updateKeyVersion',
+      operator: true,
       tag,
       summary: 'Change the state of one version',
       request: {

@@ -37,28 +37,31 @@ describe.each(transports)('by %s', (_, createClient) => {
   }
 
   /** Guarantees that what passes is tried again, up to the limit and no further, and that the error says so. */
-  test.each(['service/overloaded', 'hsm/unavailable', 'audit/unavailable', 'request/timeout'])(
-    'tries %s again',
-    async (code) => {
-      const { server, client } = await start((response, request, attempt) =>
-        answer(
-          response,
-          request,
-          attempt < 3 || request.url.endsWith('never') ? 503 : 200,
-          attempt < 3 || request.url.endsWith('never') ? problem(code) : key,
-        ),
-      );
-      expect(await client.getKey({ key: 'payments' })).toEqual(key);
-      expect(server.received).toHaveLength(3);
-      expect(new Set(server.received.map(({ headers }) => headers['x-request-id'])).size).toBe(3);
-      expect(await failure(client.getKey({ key: 'never' }))).toMatchObject({
-        code,
-        status: 503,
-        attempts: 4,
-      });
-      expect(server.received).toHaveLength(7);
-    },
-  );
+  test.each([
+    'service/overloaded',
+    'service/rate-limited',
+    'hsm/unavailable',
+    'audit/unavailable',
+    'request/timeout',
+  ])('tries %s again', async (code) => {
+    const { server, client } = await start((response, request, attempt) =>
+      answer(
+        response,
+        request,
+        attempt < 3 || request.url.endsWith('never') ? 503 : 200,
+        attempt < 3 || request.url.endsWith('never') ? problem(code) : key,
+      ),
+    );
+    expect(await client.getKey({ key: 'payments' })).toEqual(key);
+    expect(server.received).toHaveLength(3);
+    expect(new Set(server.received.map(({ headers }) => headers['x-request-id'])).size).toBe(3);
+    expect(await failure(client.getKey({ key: 'never' }))).toMatchObject({
+      code,
+      status: 503,
+      attempts: 4,
+    });
+    expect(server.received).toHaveLength(7);
+  });
 
   /** Guarantees that a refusal that will stay one is not repeated: neither the caller's faults nor unforeseen ones. */
   test.each([
@@ -115,18 +118,20 @@ describe.each(transports)('by %s', (_, createClient) => {
   });
 
   /** Guarantees that the service's Retry-After is waited for, and that a call which has not that long gives up at once. */
-  test('waits as long as it is told', async () => {
+  test.each([
+    [503, 'service/overloaded'],
+    [429, 'service/rate-limited'],
+  ])('waits as long as it is told: %i %s', async (status, code) => {
     const { server, client } = await start((response, request, attempt) => {
-      if (attempt === 1)
-        answer(response, request, 503, problem('service/overloaded'), { 'retry-after': '1' });
+      if (attempt === 1) answer(response, request, status, problem(code), { 'retry-after': '1' });
       else if (attempt === 2) answer(response, request, 200, key);
-      else answer(response, request, 503, problem('service/overloaded'), { 'retry-after': '600' });
+      else answer(response, request, status, problem(code), { 'retry-after': '600' });
     });
     await client.getKey({ key: 'payments' });
     const [first, second] = server.received;
     expect(second!.at - first!.at).toBeGreaterThanOrEqual(999);
     expect(await failure(client.getKey({ key: 'payments' }, { timeoutMs: 20_000 }))).toMatchObject({
-      ...{ code: 'service/overloaded', retryAfterSeconds: 600, attempts: 1 },
+      ...{ code, retryAfterSeconds: 600, attempts: 1 },
     });
   });
 

@@ -185,7 +185,7 @@ test('keeps the answers of a connection apart', async () => {
 
 /** Guarantees that work beyond the limit is refused at once and told when to come back; health is not. */
 test('limits concurrent work', async () => {
-  const { call, gate, port, app } = await startDemo({ maxConcurrent: 2 });
+  const { call, gate, port, app } = await startDemo({ limits: { concurrent: 2, waiting: 0 } });
   const working = [1, 2].map(() => call('/v1/demo/wait', { method: 'POST' }));
   await vi.waitFor(() => expect(gate.entered).toBe(2));
   const refused = await call('/v1/demo');

@@ -121,6 +121,7 @@ export function demoRoutes(gate: Gate & { readonly opened: Promise<void> }): Any
       method: 'delete',
       path: '/v1/demo/{key}',
       operationId: 'demo.delete',
+      operator: true,
       tag: 'demo',
       summary: 'Deletes',
       request: { params: z.strictObject({ key: keyRefSchema }) },
