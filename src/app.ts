@@ -5,25 +5,31 @@ import { exchangeRoutes } from './exchange/routes.ts';
 import { sealingRoutes } from './exchange/routes-sealing.ts';
 import type { AnyRoute } from './http/route.ts';
 import { keyRoutes } from './keys/routes.ts';
+import { publicKeyRoutes } from './keys/routes-public-key.ts';
 import { macRoutes } from './macs/routes.ts';
+import { signingRoutes } from './signing/routes.ts';
 
 type Capabilities = Parameters<typeof accessRoutes>[0] &
   Parameters<typeof auditRoutes>[0] & {
     readonly keys: Parameters<typeof keyRoutes>[0];
     readonly envelopes: Parameters<typeof envelopeRoutes>[0];
+    readonly publicKeys: Parameters<typeof publicKeyRoutes>[0];
     readonly exchanges: Parameters<typeof exchangeRoutes>[0];
     readonly sealings: Parameters<typeof sealingRoutes>[0];
     readonly macs: Parameters<typeof macRoutes>[0];
+    readonly signing: Parameters<typeof signingRoutes>[0];
   };
 
 /** Every capability's routes, in the order the documentation shows them. */
 export function allRoutes(capabilities: Capabilities): AnyRoute[] {
   return [
     ...keyRoutes(capabilities.keys),
+    ...publicKeyRoutes(capabilities.publicKeys),
     ...envelopeRoutes(capabilities.envelopes),
     ...exchangeRoutes(capabilities.exchanges),
     ...sealingRoutes(capabilities.sealings),
     ...macRoutes(capabilities.macs),
+    ...signingRoutes(capabilities.signing),
     ...accessRoutes(capabilities),
     ...auditRoutes(capabilities),
   ];

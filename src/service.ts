@@ -24,8 +24,11 @@ import type { Hsm } from './hsm/hsm.ts';
 import { type Listener, listen } from './http/listen.ts';
 import { createHttpApp } from './http/server.ts';
 import { createKeys } from './keys/keys.ts';
+import { createPublicKeys } from './keys/public-keys.ts';
 import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-keys.ts';
 import { createMacs, createMacWork } from './macs/macs.ts';
+import { createSigning, createSigningWork } from './signing/signing.ts';
+import { createThreads } from './signing/threads.ts';
 import { migrate } from './store/migrations.ts';
 import type { Store } from './store/store.ts';
 import { version } from './version.ts';
@@ -69,6 +72,7 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
     const parts = await composeParts({ config, adapters, log, note, hsm, store });
     closers.push(() => parts.audit.close());
     closers.push(() => parts.keys.close());
+    closers.push(() => parts.threads.close());
     const flusher = setInterval(() => {
       parts.keys
         .flush()
@@ -150,12 +154,17 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
   const envelopes = createEnvelopes({ operations, keys, hsm, macWork });
   const exchanges = createExchanges({ keys, hsm });
   const sealings = createSealings({ keys, hsm });
+  const threads = createThreads();
+  const signing = createSigning({ operations, work: createSigningWork({ keys, hsm, threads }) });
   if (mlKemSource !== 'node:crypto')
     log.warn({ mlKemSource }, 'this Node has no ML-KEM: a slower one in JavaScript is used');
   const metrics = createMetrics();
   exposeParts(metrics, hsm, audit);
   const app = createHttpApp({
-    routes: allRoutes({ keys, envelopes, exchanges, sealings, macs, namespaces, tokens, audit, operations }),
+    routes: allRoutes({
+      ...{ keys, publicKeys: createPublicKeys(keys), envelopes, exchanges, sealings, macs, signing },
+      ...{ namespaces, tokens, audit, operations },
+    }),
     authenticate: (authorization) => authenticator.authenticate(authorization),
     onRefused: (source, code) => audit.countRefusal(source ?? 'unknown', code),
     ready: createReadiness({ hsm, store, audit, clock }),
@@ -176,7 +185,7 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
     version,
     limits: config.admission,
   });
-  return { app, audit, keys };
+  return { app, audit, keys, threads };
 }
 
 const probeMilliseconds = 2_000;

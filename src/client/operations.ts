@@ -187,6 +187,20 @@ export const operations = {
     retry: 'safe',
     answer: { confirmation: 'bytes', ...made },
   },
+  sign: {
+    method: 'POST',
+    path: '/v1/keys/{key}/sign',
+    bytes: ['message', 'digest', 'mu', 'context'],
+    retry: 'safe',
+    answer: { signature: 'bytes', algorithm: 'string', ...made },
+  },
+  verify: {
+    method: 'POST',
+    path: '/v1/keys/{key}/verify',
+    bytes: ['message', 'digest', 'mu', 'context', 'signature'],
+    retry: 'safe',
+    answer: { valid: 'boolean', ...made },
+  },
   derive: {
     method: 'POST',
     path: '/v1/keys/{key}/derive',

@@ -7,6 +7,7 @@ import type * as sealing from '../exchange/routes-schemas-sealing.ts';
 import type { listQuery } from '../http/validation.ts';
 import type * as keys from '../keys/routes-schemas.ts';
 import type * as macs from '../macs/routes-schemas.ts';
+import type * as signing from '../signing/routes-schemas.ts';
 
 // The members of each operation, from the schemas that the service checks them with. Only types: nothing of the
 // service gets into a program that uses the client.
@@ -14,6 +15,7 @@ import type * as macs from '../macs/routes-schemas.ts';
 /** Members that are bytes here and base64 on the wire, wherever the schema has a string. */
 type ByteMember =
   | ('plaintext' | 'ciphertext' | 'wrapped' | 'bytes' | 'message' | 'mac')
+  | ('digest' | 'mu' | 'context' | 'signature')
   | (
       | 'publicKey'
       | 'peerPublicKey'
@@ -149,8 +151,8 @@ export interface Operations {
 
   /** Raw, and as PEM and JWK where the algorithm has them. */
   getPublicKey: Operation<
-    KeyParams & Given<typeof exchange.publicKeyQuery>,
-    Answered<typeof exchange.publicKeyAnswer>
+    KeyParams & Given<typeof keys.publicKeyQuery>,
+    Answered<typeof keys.publicKeyAnswer>
   >;
   encapsulate: Operation<
     KeyParams & Given<typeof exchange.encapsulateBody>,
@@ -187,6 +189,14 @@ export interface Operations {
   mac: Operation<KeyParams & Given<typeof macs.generateMacBody>, Answered<typeof macs.macAnswer>>;
   /** Rejects with `mac/invalid` unless the MAC is the message's. */
   verifyMac: Operation<KeyParams & Given<typeof macs.verifyMacBody>, Answered<typeof macs.verifiedMacAnswer>>;
+
+  /** Of `message`, `digest` and `mu` one. */
+  sign: Operation<KeyParams & Given<typeof signing.signBody>, Answered<typeof signing.signatureAnswer>>;
+  /** Rejects with `signature/invalid` unless the signature is the message's. */
+  verify: Operation<
+    KeyParams & Given<typeof signing.verifyBody>,
+    Answered<typeof signing.verifiedSignatureAnswer>
+  >;
 
   createNamespace: Operation<Given<typeof access.createNamespaceBody>, Namespace>;
   listNamespaces: List<Given<typeof listQuery>, Answered<typeof access.namespacesAnswer>>;

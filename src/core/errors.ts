@@ -26,6 +26,7 @@ export const errorCodes = [
   'key/conflict',
   'envelope/decryption-failed',
   'exchange/refused',
+  'signature/invalid',
   'lease/lost',
   'mac/invalid',
   'audit/unavailable',

@@ -2,7 +2,7 @@
  * The registry of key algorithms: one row each. A new algorithm is a new row here, its HSM objects in
  * `hsm/pkcs11/objects.ts`, and published test vectors. Numbers are written into ciphertexts and never reused.
  */
-export type Suite = CipherSuite | ExchangeSuite | MacSuite;
+export type Suite = CipherSuite | ExchangeSuite | MacSuite | SignSuite;
 
 interface AnySuite {
   readonly name: string;
@@ -10,7 +10,7 @@ interface AnySuite {
   readonly number: number;
   readonly protection: Protection;
   /** Kind of the version's key in the token; under `hsm-sealed`, of the key that seals its seed. */
-  readonly keyKind: 'aes-128' | 'aes-256' | 'hmac-256' | 'hmac-384' | 'hmac-512' | 'cmac-128' | 'cmac-256';
+  readonly keyKind: SecretKind | PairKind;
   /** Bytes of the version's secret: of its seed, where the token does not hold it as a key. */
   readonly keyBytes: number;
 }
@@ -44,6 +44,19 @@ export interface MacSuite extends AnySuite {
   /** Of a whole MAC. A shorter one is its beginning, at least half of it. */
   readonly macBytes: number;
 }
+
+/** Key pairs that sign: what they do is in ./signatures. */
+export interface SignSuite extends AnySuite {
+  readonly purpose: 'sign';
+  readonly protection: 'hsm' | 'hsm-sealed';
+  readonly keyKind: 'aes-256' | PairKind;
+  /** The name, and of a draft its version. */
+  readonly id: string;
+}
+
+/** Both as ../hsm/hsm.ts has them. */
+type SecretKind = ('aes-128' | 'aes-256') | ('hmac-256' | 'hmac-384' | 'hmac-512' | 'cmac-128' | 'cmac-256');
+type PairKind = ('ec-p256' | 'ec-p384' | 'ec-p521' | 'ec-secp256k1') | ('rsa-2048' | 'rsa-3072' | 'rsa-4096');
 
 /**
  * Where a version's secret is while it is used. `hsm`: in the token alone. `derived`: in the token, which
@@ -141,19 +154,72 @@ const macs = {
   },
 } as const satisfies Record<string, MacSuite>;
 
-export const suites = { ...cipherSuites, ...exchanges, ...macs } as const;
+const seedPair = { purpose: 'sign', ...sealed } as const;
+const tokenPair = { purpose: 'sign', protection: 'hsm' } as const;
+
+function signer<const Name extends string, Rest extends Omit<SignSuite, 'name' | 'id'>>(
+  name: Name,
+  rest: Rest,
+  draft?: string,
+) {
+  return { name, id: draft === undefined ? name : `${name}/${draft}`, ...rest } as const;
+}
+
+const composites = 'draft-ietf-lamps-pq-composite-sigs-19';
+
+/** `keyBytes`: of a seed; of EC the scalar's; of RSA the modulus's. */
+const signers = {
+  /** RFC 8032. Its pairs cannot be wrapped out of SoftHSM. */
+  ed25519: signer('ed25519', { number: 96, keyBytes: 32, ...seedPair }),
+  /** FIPS 186-5. */
+  'ecdsa-p256': signer('ecdsa-p256', { number: 97, keyKind: 'ec-p256', keyBytes: 32, ...tokenPair }),
+  'ecdsa-p384': signer('ecdsa-p384', { number: 98, keyKind: 'ec-p384', keyBytes: 48, ...tokenPair }),
+  'ecdsa-p521': signer('ecdsa-p521', { number: 99, keyKind: 'ec-p521', keyBytes: 66, ...tokenPair }),
+  'ecdsa-secp256k1': signer('ecdsa-secp256k1', {
+    ...{ number: 100, keyKind: 'ec-secp256k1', keyBytes: 32, ...tokenPair },
+  }),
+  /** RFC 8017. */
+  'rsa-pss-2048': signer('rsa-pss-2048', { number: 101, keyKind: 'rsa-2048', keyBytes: 256, ...tokenPair }),
+  'rsa-pss-3072': signer('rsa-pss-3072', { number: 102, keyKind: 'rsa-3072', keyBytes: 384, ...tokenPair }),
+  'rsa-pss-4096': signer('rsa-pss-4096', { number: 103, keyKind: 'rsa-4096', keyBytes: 512, ...tokenPair }),
+  'rsa-pkcs1-2048': signer('rsa-pkcs1-2048', {
+    ...{ number: 104, keyKind: 'rsa-2048', keyBytes: 256, ...tokenPair },
+  }),
+  'rsa-pkcs1-3072': signer('rsa-pkcs1-3072', {
+    ...{ number: 105, keyKind: 'rsa-3072', keyBytes: 384, ...tokenPair },
+  }),
+  'rsa-pkcs1-4096': signer('rsa-pkcs1-4096', {
+    ...{ number: 106, keyKind: 'rsa-4096', keyBytes: 512, ...tokenPair },
+  }),
+  /** FIPS 204. The seed is ξ (§3.6.3). */
+  'ml-dsa-44': signer('ml-dsa-44', { number: 107, keyBytes: 32, ...seedPair }),
+  'ml-dsa-65': signer('ml-dsa-65', { number: 108, keyBytes: 32, ...seedPair }),
+  'ml-dsa-87': signer('ml-dsa-87', { number: 109, keyBytes: 32, ...seedPair }),
+  /** FIPS 205. The seed is SK.seed ‖ SK.prf ‖ PK.seed ‖ PK.root (§9.1). */
+  'slh-dsa-sha2-128s': signer('slh-dsa-sha2-128s', { number: 110, keyBytes: 64, ...seedPair }),
+  'slh-dsa-sha2-128f': signer('slh-dsa-sha2-128f', { number: 111, keyBytes: 64, ...seedPair }),
+  'slh-dsa-sha2-192s': signer('slh-dsa-sha2-192s', { number: 112, keyBytes: 96, ...seedPair }),
+  'slh-dsa-sha2-256s': signer('slh-dsa-sha2-256s', { number: 113, keyBytes: 128, ...seedPair }),
+  /** Two seeds of 32 bytes. */
+  'ml-dsa-65-ed25519': signer('ml-dsa-65-ed25519', { number: 114, keyBytes: 64, ...seedPair }, composites),
+  'ml-dsa-65-p256': signer('ml-dsa-65-p256', { number: 115, keyBytes: 64, ...seedPair }, composites),
+} as const satisfies Record<string, SignSuite>;
+
+export const suites = { ...cipherSuites, ...exchanges, ...macs, ...signers } as const;
 
 export type Algorithm = keyof typeof suites;
 export type CipherAlgorithm = keyof typeof cipherSuites;
 export type ExchangeAlgorithm = keyof typeof exchanges;
 export type MacAlgorithm = keyof typeof macs;
+export type SignAlgorithm = keyof typeof signers;
 export type Purpose = Suite['purpose'];
 
 export const algorithms = Object.keys(suites) as [Algorithm, ...Algorithm[]];
 export const cipherAlgorithms = Object.keys(cipherSuites) as [CipherAlgorithm, ...CipherAlgorithm[]];
 export const exchangeAlgorithms = Object.keys(exchanges) as [ExchangeAlgorithm, ...ExchangeAlgorithm[]];
 export const macAlgorithms = Object.keys(macs) as [MacAlgorithm, ...MacAlgorithm[]];
-export const purposes: readonly [Purpose, ...Purpose[]] = ['encrypt', 'exchange', 'mac'];
+export const signAlgorithms = Object.keys(signers) as [SignAlgorithm, ...SignAlgorithm[]];
+export const purposes: readonly [Purpose, ...Purpose[]] = ['encrypt', 'exchange', 'mac', 'sign'];
 
 const byNumber = new Map<number, CipherSuite>(
   Object.values(cipherSuites).map((suite) => [suite.number, suite]),

@@ -5,7 +5,7 @@ import { equalBytes, wipe } from '../core/bytes.ts';
 import { confirmation, deriveFromAgreement, type Role } from '../crypto/kem/confirm.ts';
 import type { Agreement } from '../crypto/kem/curves.ts';
 import type { Encapsulator, Kem } from '../crypto/kem/kem.ts';
-import { type PublicKeyForms, pairs, publicKeyForms } from '../crypto/kem/pairs.ts';
+import { pairs } from '../crypto/kem/pairs.ts';
 import type { ExchangeAlgorithm } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import { type ExchangeVersion, type Key, targetOf, wrongPurpose } from '../keys/key.ts';
@@ -69,19 +69,12 @@ export interface Derived extends Made {
   readonly derived: Uint8Array;
 }
 
-export interface PublicKey extends Made, PublicKeyForms {
-  readonly algorithm: ExchangeAlgorithm;
-  readonly suite: string;
-  readonly publicKey: Uint8Array;
-}
-
 /**
  * Key exchange with key pairs whose seeds the HSM seals. Each operation is authorized and recorded; ./README.md has what
  * is bound to what. All throw key/not-found, key/wrong-purpose, key/disabled, key/version-disabled, and for what is no
  * ciphertext, peer or confirmation of the key exchange/refused, whatever is wrong with it.
  */
 export interface Exchanges {
-  publicKey(caller: Caller, request: { key: string; version?: number | undefined }): Promise<PublicKey>;
   encapsulate(caller: Caller, request: EncapsulateRequest): Promise<Encapsulation>;
   decapsulate(caller: Caller, request: DecapsulateRequest): Promise<Decapsulation>;
   /** Answers the other side's confirmation with its own, and keeps the secret here. */
@@ -135,14 +128,6 @@ export function createExchanges({ keys, hsm }: { keys: Keys; hsm: Hsm }): Exchan
   }
 
   return {
-    publicKey: (caller, request) =>
-      using(caller, 'exchange.public-key', request, 'show', async (version, made) => {
-        const { publicKey } = version;
-        const { name, id } = version.suite;
-        const algorithm = name as ExchangeAlgorithm;
-        return { ...made, algorithm, suite: id, publicKey, ...publicKeyForms(algorithm, publicKey) };
-      }),
-
     encapsulate: (caller, request) =>
       using(caller, 'exchange.encapsulate', request, 'make', async (version, made) => {
         const encapsulated = encapsulatorOf(version, kemOf(version)).encapsulate();

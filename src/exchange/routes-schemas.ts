@@ -1,10 +1,7 @@
 import { z } from 'zod';
-import { exchangeAlgorithms } from '../crypto/suites.ts';
 import { base64Bytes, base64Text, keyRefSchema, plainText } from '../http/validation.ts';
-import { ordinal } from '../keys/routes-schemas.ts';
 
 export const keyParams = z.strictObject({ key: keyRefSchema });
-export const publicKeyQuery = z.strictObject({ version: ordinal.optional() });
 
 export const version = z.int().min(1).max(999_999_999).optional().meta({
   description:
@@ -48,14 +45,6 @@ export const deriveBody = z.strictObject({
 });
 
 export const made = { keyId: z.string(), keyVersion: z.int().min(1) };
-export const publicKeyAnswer = z.object({
-  ...made,
-  algorithm: z.enum(exchangeAlgorithms),
-  suite: z.string().meta({ description: 'The algorithm, and of a draft its version.' }),
-  publicKey: base64Text.meta({ description: 'Raw: as the algorithm’s specification has it.' }),
-  pem: z.string().optional().meta({ description: 'SubjectPublicKeyInfo, where the algorithm has one.' }),
-  jwk: z.record(z.string(), z.string()).optional(),
-});
 export const encapsulatedAnswer = z.object({
   ciphertext: base64Text,
   sharedSecret: base64Text,

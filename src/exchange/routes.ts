@@ -11,8 +11,6 @@ import {
   encapsulateBody,
   encapsulatedAnswer,
   keyParams as params,
-  publicKeyAnswer,
-  publicKeyQuery,
 } from './routes-schemas.ts';
 
 const tag = 'Key exchange';
@@ -21,24 +19,6 @@ const opening = [...using, 'exchange/refused'] as const;
 
 export function exchangeRoutes(exchanges: Exchanges): AnyRoute[] {
   return [
-    defineRoute({
-      method: 'get',
-      path: '/v1/keys/{key}/public-key',
-      operationId: 'getPublicKey',
-      tag,
-      summary: 'The public key of an exchange key, raw, as PEM and as JWK',
-      request: { params, query: publicKeyQuery },
-      answer: { status: 200, description: 'The public key of one version.', body: publicKeyAnswer },
-      problems: ['key/not-found', 'key/wrong-purpose'],
-      async handle({ caller, params: { key }, query }) {
-        const { publicKey, jwk, ...found } = await exchanges.publicKey(caller, { key, ...query });
-        return {
-          ...found,
-          publicKey: toBase64(publicKey),
-          ...(jwk && { jwk: jwk as Record<string, string> }),
-        };
-      },
-    }),
     defineRoute({
       method: 'post',
       path: '/v1/keys/{key}/encapsulate',

@@ -101,6 +101,11 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'The MAC is not valid',
     'It is not the message’s under this version of the key, or of another length than was asked for.',
   ),
+  'signature/invalid': kind(
+    400,
+    'The signature is not valid',
+    'It is not the message’s under this version of the key, or not encoded as it must be.',
+  ),
   'audit/unavailable': kind(503, 'The audit log cannot be written', unavailable),
   'hsm/unavailable': kind(503, 'The HSM does not answer', unavailable),
   'store/unavailable': kind(503, 'The database does not answer', unavailable),

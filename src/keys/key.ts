@@ -7,6 +7,7 @@ import {
   type CipherSuite,
   type ExchangeSuite,
   type MacSuite,
+  type SignSuite,
   type Suite,
   suites,
 } from '../crypto/suites.ts';
@@ -52,6 +53,9 @@ export type ExchangeVersion = KeyVersion<ExchangeSuite> & { readonly publicKey: 
 
 /** What makes MACs. */
 export type MacVersion = KeyVersion<MacSuite>;
+
+/** A key pair that signs. */
+export type SignVersion = KeyVersion<SignSuite> & { readonly publicKey: Uint8Array };
 
 interface VersionIdBytes {
   readonly id: Uint8Array;
@@ -181,6 +185,11 @@ export function asMac(version: KeyVersion): MacVersion {
   throw anotherPurpose();
 }
 
+export function asSigner(version: KeyVersion): SignVersion {
+  if (isSigner(version)) return version;
+  throw anotherPurpose();
+}
+
 function isCipher(version: KeyVersion): version is CipherVersion {
   return version.suite.purpose === 'encrypt';
 }
@@ -191,6 +200,10 @@ function isPair(version: KeyVersion): version is ExchangeVersion {
 
 function isMac(version: KeyVersion): version is MacVersion {
   return version.suite.purpose === 'mac';
+}
+
+function isSigner(version: KeyVersion): version is SignVersion {
+  return version.suite.purpose === 'sign' && version.publicKey !== undefined;
 }
 
 function anotherPurpose(): ServiceError {

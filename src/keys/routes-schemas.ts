@@ -1,9 +1,24 @@
 import { z } from 'zod';
-import { type Algorithm, algorithms, purposes, suites } from '../crypto/suites.ts';
-import { keyNameSchema, keyRefSchema, plainText, tagsSchema, timestampText } from '../http/validation.ts';
+import {
+  type Algorithm,
+  algorithms,
+  exchangeAlgorithms,
+  type Purpose,
+  purposes,
+  signAlgorithms,
+  suites,
+} from '../crypto/suites.ts';
+import {
+  base64Text,
+  keyNameSchema,
+  keyRefSchema,
+  plainText,
+  tagsSchema,
+  timestampText,
+} from '../http/validation.ts';
 import { violate } from '../http/violations.ts';
 
-export const ordinal = z
+const ordinal = z
   .string()
   .regex(/^[1-9][0-9]{0,8}$/)
   .transform(Number)
@@ -29,15 +44,25 @@ const dataKeyReuse = z
       'decrypt as long: for HSMs that are slow or far away. Absent: every message goes through the HSM.',
   });
 
-const defaultAlgorithms = { encrypt: 'aes-256-gcm', exchange: 'x-wing', mac: 'hmac-sha-256' } as const;
+const defaultAlgorithms: Readonly<Record<Purpose, Algorithm>> = {
+  encrypt: 'aes-256-gcm',
+  exchange: 'x-wing',
+  mac: 'hmac-sha-256',
+  sign: 'ml-dsa-65',
+};
 
 /** `purpose` and `algorithm` each have a default by the other. */
 export const createBody = z
   .strictObject({
     name: keyNameSchema,
-    algorithm: z.enum(algorithms).optional().meta({
-      description: 'Default `aes-256-gcm`; for the purpose `exchange` `x-wing`, for `mac` `hmac-sha-256`.',
-    }),
+    algorithm: z
+      .enum(algorithms)
+      .optional()
+      .meta({
+        description:
+          'Default `aes-256-gcm`; for the purpose `exchange` `x-wing`, for `mac` `hmac-sha-256`, for `sign` ' +
+          '`ml-dsa-65`.',
+      }),
     purpose: z.enum(purposes).optional().meta({ description: 'Default: what the algorithm is for.' }),
     description: description.optional().transform((value) => value ?? ''),
     tags: tagsSchema.optional().transform((value) => value ?? {}),
@@ -96,3 +121,17 @@ export const versionAnswer = z.object({
 const nextCursor = z.string().optional();
 export const keysAnswer = z.object({ items: z.array(keyAnswer), nextCursor });
 export const versionsAnswer = z.object({ items: z.array(versionAnswer), nextCursor });
+
+export const publicKeyQuery = z.strictObject({ version: ordinal.optional() });
+
+export const publicKeyAnswer = z.object({
+  keyId: z.string(),
+  keyVersion: z.int().min(1),
+  algorithm: z.enum([...exchangeAlgorithms, ...signAlgorithms]),
+  suite: z.string().meta({ description: 'The algorithm, and of a draft its version.' }),
+  publicKey: base64Text.meta({
+    description: 'Raw: as the algorithm’s specification has it; of RSA, RSAPublicKey in DER.',
+  }),
+  pem: z.string().optional().meta({ description: 'SubjectPublicKeyInfo, where the algorithm has one.' }),
+  jwk: z.record(z.string(), z.string()).optional(),
+});

@@ -8,6 +8,14 @@ const sealBytes = 12 + 16;
 /** More than enough: of the algorithms' seeds one in 2^32 is no private key, or fewer. */
 const draws = 4;
 
+/** What is known of an algorithm's seeds. */
+export interface SeedMaker {
+  /** Absent: random bytes from the HSM. */
+  readonly draw?: () => Promise<Uint8Array>;
+  /** Of a key pair: undefined where the seed is no private key. */
+  readonly publicKeyOf?: (seed: Uint8Array) => Uint8Array | undefined;
+}
+
 /** The version that a seed belongs to. */
 export interface SeedOwner {
   /** 16 bytes each. */
@@ -30,21 +38,21 @@ export function splitSeedBlob(
 }
 
 /**
- * Makes a seed, random from the HSM, and seals it by a new key in the HSM that is for nothing else. The blob may be
- * all there will be of it: it is opened once.
+ * Makes a seed, random from the HSM unless the algorithm draws its own, and seals it by a new key in the HSM that is
+ * for nothing else. The blob may be all there will be of it: it is opened once.
  * @param id the version's, by which the HSM knows its key
- * @param publicKeyOf of a key pair's seed; undefined where the seed is no private key. It is given what was opened
+ * @param maker its public key is that of what was opened
  * @returns the wrapped key and the sealed seed, and of a key pair the public key
  */
 export async function makeSeedBlob(
   hsm: Hsm,
   { id, kek, owner }: { id: string; kek: KeyRef; owner: SeedOwner },
-  publicKeyOf?: (seed: Uint8Array) => Uint8Array | undefined,
+  maker: SeedMaker = {},
 ): Promise<{ blob: Uint8Array; publicKey?: Uint8Array }> {
   const wrappedKey = await hsm.generate('aes-256', kek);
   const ref: KeyRef = { id, kind: 'aes-256', blob: wrappedKey, under: kek };
   const place = placeOf(owner);
-  const seed = await drawSeed(hsm, owner.suite.keyBytes, publicKeyOf);
+  const seed = await drawSeed(hsm, owner.suite.keyBytes, maker);
   let opened: Uint8Array | undefined;
   try {
     const sealedSeed = await hsm.sealSeed(ref, place, seed);
@@ -52,7 +60,7 @@ export async function makeSeedBlob(
     if (!equalBytes(opened, seed)) {
       throw new ServiceError('hsm/unavailable', 'The HSM sealed a seed that does not open again.');
     }
-    const publicKey = publicKeyOf?.(opened);
+    const publicKey = maker.publicKeyOf?.(opened);
     return { blob: concatBytes(wrappedKey, sealedSeed), ...(publicKey && { publicKey }) };
   } finally {
     wipe(seed, opened);
@@ -62,10 +70,10 @@ export async function makeSeedBlob(
 async function drawSeed(
   hsm: Hsm,
   bytes: number,
-  publicKeyOf?: (seed: Uint8Array) => Uint8Array | undefined,
+  { draw = () => hsm.random(bytes), publicKeyOf }: SeedMaker,
 ): Promise<Uint8Array> {
   for (let drawn = 0; drawn < draws; drawn += 1) {
-    const seed = await hsm.random(bytes);
+    const seed = await draw();
     if (publicKeyOf === undefined || publicKeyOf(seed) !== undefined) return seed;
     wipe(seed);
   }

@@ -6,12 +6,14 @@ import {
   asCipher,
   asMac,
   asPair,
+  asSigner,
   type CipherVersion,
   type ExchangeVersion,
   type Key,
   type KeyVersion,
   keyNotFound,
   type MacVersion,
+  type SignVersion,
   wrongPurpose,
 } from './key.ts';
 import type { Lookup } from './lookup.ts';
@@ -42,6 +44,8 @@ export interface UsableVersions {
   exchanging(key: Key, use: Use, ordinal?: number): Promise<ExchangeVersion>;
   /** A version of a MAC key. @throws as `exchanging` */
   authenticating(key: Key, use: Use, ordinal?: number): Promise<MacVersion>;
+  /** A key pair that signs (`make`) and verifies (`open`). @throws as `exchanging` */
+  signing(key: Key, use: Use, ordinal?: number): Promise<SignVersion>;
 }
 
 const statesFor: Readonly<Record<Use, readonly VersionState[] | undefined>> = {
@@ -86,6 +90,7 @@ export function createUsableVersions({ lookup, usage }: { lookup: Lookup; usage:
 
     exchanging: byOrdinal('exchange', asPair),
     authenticating: byOrdinal('mac', asMac),
+    signing: byOrdinal('sign', asSigner),
   };
 }
 

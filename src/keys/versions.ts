@@ -1,11 +1,12 @@
 import type { Clock } from '../core/clock.ts';
 import { newId } from '../core/ids.ts';
 import { publicKeyOf } from '../crypto/kem/pairs.ts';
+import { schemes } from '../crypto/signatures/schemes.ts';
 import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm, KeyRef } from '../hsm/hsm.ts';
 import type { StoreTransaction } from '../store/store.ts';
 import { versionIdBytes } from './key.ts';
-import { makeSeedBlob } from './sealed-seed.ts';
+import { makeSeedBlob, type SeedMaker } from './sealed-seed.ts';
 import type { SystemKeys } from './system-keys.ts';
 
 /** A version that exists in the HSM's wrapping and in memory, not yet in the store. */
@@ -19,6 +20,14 @@ interface OfKey {
   readonly id: string;
   readonly namespaceId: string;
   readonly algorithm: Algorithm;
+}
+
+/** Of a key pair's suite: how its seed is drawn, and what public key it gives. */
+function seedMakerOf(suite: (typeof suites)[Algorithm]): SeedMaker {
+  if (suite.purpose === 'exchange') return { publicKeyOf: (seed) => publicKeyOf(suite.name, seed) };
+  if (suite.purpose !== 'sign') return {};
+  const scheme = schemes[suite.name];
+  return scheme.kind === 'seed' ? scheme : {};
 }
 
 export type MakeVersion = (key: OfKey, ordinal: number) => Promise<NewVersion>;
@@ -44,13 +53,11 @@ export function createVersionMaker({
     kek: KeyRef,
   ): Promise<{ blob: Uint8Array; publicKey?: Uint8Array }> {
     const suite = suites[key.algorithm];
+    if (suite.purpose === 'sign' && suite.keyKind !== 'aes-256')
+      return await hsm.generatePair(suite.keyKind, kek);
     if (suite.protection !== 'hsm-sealed') return { blob: await hsm.generate(suite.keyKind, kek) };
     const idBytes = versionIdBytes({ id, keyId: key.id, namespaceId: key.namespaceId });
-    return await makeSeedBlob(
-      hsm,
-      { id, kek, owner: { idBytes, suite } },
-      suite.purpose === 'exchange' ? (seed) => publicKeyOf(suite.name, seed) : undefined,
-    );
+    return await makeSeedBlob(hsm, { id, kek, owner: { idBytes, suite } }, seedMakerOf(suite));
   }
 
   return async (key, ordinal) => {

@@ -43,6 +43,8 @@ let key: string;
 let ciphertext: string;
 let pair: string;
 let agreeing: string;
+let signing: string;
+let signature: unknown;
 let encapsulated: { ciphertext: unknown; confirmation: unknown };
 let sealed: { enc: unknown; ciphertext: unknown };
 let authenticating: string;
@@ -59,6 +61,10 @@ beforeAll(async () => {
   agreeing = freshName('agreeing');
   await service.call('POST', '/v1/keys', { name: pair, purpose: 'exchange' });
   await service.call('POST', '/v1/keys', { name: agreeing, algorithm: 'x25519' });
+  signing = freshName('signing');
+  await service.call('POST', '/v1/keys', { name: signing, algorithm: 'ed25519' });
+  const signed = await service.call('POST', `/v1/keys/${signing}/sign`, { message: plaintext });
+  signature = signed.body['signature'];
   const made = await service.call('POST', `/v1/keys/${pair}/encapsulate`, {});
   encapsulated = { ciphertext: made.body['ciphertext'], confirmation: made.body['confirmation'] };
   const message = await service.call('POST', `/v1/keys/${pair}/seal`, { plaintext });
@@ -135,7 +141,7 @@ const rows: readonly Row[] = [
     request: async () => ['POST', '/v1/batch', { operations: [{ operation: 'random', bytes: 8 }] }],
   },
   {
-    ...{ operationId: 'getPublicKey', action: 'exchange.public-key', allowed: anyKeys, status: 200 },
+    ...{ operationId: 'getPublicKey', action: 'keys.public-key', allowed: anyKeys, status: 200 },
     request: async () => ['GET', `/v1/keys/${pair}/public-key`],
   },
   {
@@ -190,6 +196,14 @@ const rows: readonly Row[] = [
   {
     ...{ operationId: 'verifyMac', action: 'mac.verify', allowed: ['keys:verify'], status: 200 },
     request: async () => ['POST', `/v1/keys/${authenticating}/verify-mac`, { message: plaintext, mac }],
+  },
+  {
+    ...{ operationId: 'sign', action: 'signing.sign', allowed: ['keys:sign'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${signing}/sign`, { message: plaintext }],
+  },
+  {
+    ...{ operationId: 'verify', action: 'signing.verify', allowed: ['keys:verify'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${signing}/verify`, { message: plaintext, signature }],
   },
   {
     ...{ operationId: 'createNamespace', action: 'access.create-namespace', allowed: ['service:admin'] },

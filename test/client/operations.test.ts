@@ -9,6 +9,7 @@ import { systemPaths } from '../../src/http/openapi-parts.ts';
 const unused = {} as never;
 const routes = allRoutes({
   ...{ keys: unused, envelopes: unused, exchanges: unused, sealings: unused, macs: unused },
+  ...{ publicKeys: unused, signing: unused },
   ...{ namespaces: unused, tokens: unused, audit: unused, operations: unused },
 });
 
@@ -139,8 +140,18 @@ test('the types turn the right members', () => {
   // NumberMember and ByteMember of src/client/types.ts.
   expect([...numbers].toSorted()).toEqual(['limit', 'version']);
   expect([...bytes].toSorted()).toEqual([
-    ...['aad', 'bytes', 'ciphertext', 'confirmation', 'derived', 'enc', 'expectedConfirmation', 'exported'],
-    ...['exporterContext', 'info', 'mac', 'message', 'peerPublicKey', 'plaintext', 'psk', 'pskId'],
-    ...['publicKey', 'recipientPublicKey', 'senderPublicKey', 'sharedSecret', 'wrapped'],
+    ...['aad', 'bytes', 'ciphertext', 'confirmation', 'context', 'derived', 'digest', 'enc'],
+    ...[
+      'expectedConfirmation',
+      'exported',
+      'exporterContext',
+      'info',
+      'mac',
+      'message',
+      'mu',
+      'peerPublicKey',
+    ],
+    ...['plaintext', 'psk', 'pskId', 'publicKey', 'recipientPublicKey', 'senderPublicKey', 'sharedSecret'],
+    ...['signature', 'wrapped'],
   ]);
 });

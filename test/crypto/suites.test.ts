@@ -4,6 +4,7 @@ import {
   cipherSuites,
   exchangeAlgorithms,
   macAlgorithms,
+  signAlgorithms,
   suiteByNumber,
   suites,
 } from '../../src/crypto/suites.ts';
@@ -42,12 +43,43 @@ test('suite numbers stand still', () => {
     ['aes-128-cmac', 67, 16, 16],
     ['aes-256-cmac', 68, 32, 16],
   ]);
+  const signers = signAlgorithms.map((name) => {
+    const { number, keyBytes, protection } = suites[name];
+    return [name, number, keyBytes, protection];
+  });
+  expect(signers).toEqual([
+    ['ed25519', 96, 32, 'hsm-sealed'],
+    ['ecdsa-p256', 97, 32, 'hsm'],
+    ['ecdsa-p384', 98, 48, 'hsm'],
+    ['ecdsa-p521', 99, 66, 'hsm'],
+    ['ecdsa-secp256k1', 100, 32, 'hsm'],
+    ['rsa-pss-2048', 101, 256, 'hsm'],
+    ['rsa-pss-3072', 102, 384, 'hsm'],
+    ['rsa-pss-4096', 103, 512, 'hsm'],
+    ['rsa-pkcs1-2048', 104, 256, 'hsm'],
+    ['rsa-pkcs1-3072', 105, 384, 'hsm'],
+    ['rsa-pkcs1-4096', 106, 512, 'hsm'],
+    ['ml-dsa-44', 107, 32, 'hsm-sealed'],
+    ['ml-dsa-65', 108, 32, 'hsm-sealed'],
+    ['ml-dsa-87', 109, 32, 'hsm-sealed'],
+    ['slh-dsa-sha2-128s', 110, 64, 'hsm-sealed'],
+    ['slh-dsa-sha2-128f', 111, 64, 'hsm-sealed'],
+    ['slh-dsa-sha2-192s', 112, 96, 'hsm-sealed'],
+    ['slh-dsa-sha2-256s', 113, 128, 'hsm-sealed'],
+    ['ml-dsa-65-ed25519', 114, 64, 'hsm-sealed'],
+    ['ml-dsa-65-p256', 115, 64, 'hsm-sealed'],
+  ]);
 });
 
 /** Guarantees the ids that are bound into keys and proofs, and that a draft's names its version. */
 test('suite ids stand still', () => {
   const ids = exchangeAlgorithms.map((name) => suites[name].id);
   expect(ids).toEqual(['x-wing/draft-connolly-cfrg-xwing-kem-10', ...exchangeAlgorithms.slice(1)]);
+  expect(signAlgorithms.map((name) => suites[name].id)).toEqual([
+    ...signAlgorithms.slice(0, -2),
+    'ml-dsa-65-ed25519/draft-ietf-lamps-pq-composite-sigs-19',
+    'ml-dsa-65-p256/draft-ietf-lamps-pq-composite-sigs-19',
+  ]);
 });
 
 /** Guarantees that a number leads to one suite, a suite to its own name, and unknown numbers to none. */

@@ -140,7 +140,7 @@ test('creation', async () => {
   for (const body of [
     { purpose: 'exchange', algorithm: 'aes-256-gcm' },
     { purpose: 'encrypt', algorithm: 'x25519' },
-    { purpose: 'sign' },
+    { purpose: 'sign', algorithm: 'x25519' },
     { algorithm: 'x448' },
     { algorithm: 'p256', dataKeyReuse: { messages: 1, bytes: 1, seconds: 1 } },
   ])

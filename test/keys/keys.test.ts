@@ -105,7 +105,7 @@ describe('a key', () => {
     }
     for (const more of [
       { algorithm: 'aes-512-gcm' },
-      { purpose: 'sign' },
+      { purpose: 'seal' },
       { protection: 'hsm' },
       { id: 'a' },
       { tags: { a: 1 } },

@@ -35,7 +35,10 @@ beforeAll(async () => {
   const spare = await makeToken(service, { scopes: ['keys:encrypt'] });
   pool = {
     right: await rightRequests(),
-    keys: [...keys, 'fuzz-pair', 'fuzz-agreeing', 'fuzz-mac', ...ids, 'fuzz-absent', marker],
+    keys: [
+      ...[...keys, 'fuzz-pair', 'fuzz-agreeing', 'fuzz-mac', 'fuzz-signing'],
+      ...[...ids, 'fuzz-absent', marker],
+    ],
     ciphertexts,
     tokenIds: [revoked.id, spare.id, 'absent', marker],
     credentials: [
@@ -61,6 +64,11 @@ async function rightRequests(): Promise<Pool['right']> {
     key: 'fuzz-pair',
     body: { ciphertext: made['ciphertext'], confirmation: made['confirmation'] },
   };
+  await post('/v1/keys', { name: 'fuzz-signing', algorithm: 'ed25519' });
+  const message = 'AAAA';
+  const { signature } = await post('/v1/keys/fuzz-signing/sign', { message });
+  const signing = { key: 'fuzz-signing', body: { message } };
+  const verifying = { key: 'fuzz-signing', body: { message, signature } };
   const { body: shown } = await service.call('GET', '/v1/keys/fuzz-agreeing/public-key');
   const deriving = { key: 'fuzz-agreeing', body: { peerPublicKey: shown['publicKey'], label: 'fuzz' } };
   const { enc, ciphertext } = await post('/v1/keys/fuzz-pair/seal', { plaintext });
@@ -68,7 +76,7 @@ async function rightRequests(): Promise<Pool['right']> {
   await post('/v1/keys', { name: 'fuzz-mac', purpose: 'mac' });
   const { mac } = await post('/v1/keys/fuzz-mac/mac', { message: plaintext });
   return {
-    ...{ decapsulate: opening, confirm: opening, derive: deriving },
+    ...{ decapsulate: opening, confirm: opening, derive: deriving, sign: signing, verify: verifying },
     authSeal: { key: 'fuzz-agreeing', at: 'auth-seal', body: sealing },
     open: { key: 'fuzz-pair', body: { enc, ciphertext } },
     receiveExport: { key: 'fuzz-pair', at: 'receive-export', body: { enc } },

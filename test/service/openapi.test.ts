@@ -13,6 +13,10 @@ let key: string;
 let ciphertext: string;
 let encapsulated: object;
 let mac: unknown;
+const signers = { signing: 'ml-dsa-44', ecdsa: 'ecdsa-p256', rsa: 'rsa-pss-2048' };
+let signatures: Readonly<Record<keyof typeof signers | 'mu', unknown>>;
+const digest = Buffer.alloc(32).toString('base64');
+const mu = Buffer.alloc(64).toString('base64');
 /** A token that may do nothing but read the audit log, and one that may do nothing else. */
 let reader: string;
 let keyUser: string;
@@ -23,12 +27,21 @@ beforeAll(async () => {
   key = freshName('key');
   await makeKey(service, key);
   ciphertext = await seal(service, key);
-  for (const [name, algorithm] of Object.entries({ pair: 'x-wing', agreeing: 'x25519', mac: 'aes-128-cmac' }))
+  const made = { pair: 'x-wing', agreeing: 'x25519', mac: 'aes-128-cmac', ...signers };
+  for (const [name, algorithm] of Object.entries(made))
     await service.call('POST', '/v1/keys', { name: `${key}-${name}`, algorithm });
-  const made = await service.call('POST', `/v1/keys/${key}-pair/encapsulate`, { info: 'AAAA' });
-  const { ciphertext: text, confirmation } = made.body;
+  const encapsulation = await service.call('POST', `/v1/keys/${key}-pair/encapsulate`, { info: 'AAAA' });
+  const { ciphertext: text, confirmation } = encapsulation.body;
   encapsulated = { ciphertext: text, confirmation, info: 'AAAA', version: 1 };
   mac = (await service.call('POST', `/v1/keys/${key}-mac/mac`, { message: plaintext, bytes: 8 })).body['mac'];
+  const signed = async (name: string, body: object) =>
+    (await service.call('POST', `/v1/keys/${key}-${name}/sign`, body)).body['signature'];
+  signatures = {
+    signing: await signed('signing', { message: 'AAAA', context: 'AAAA' }),
+    mu: await signed('signing', { mu }),
+    ecdsa: await signed('ecdsa', { digest }),
+    rsa: await signed('rsa', { message: 'AAAA', hash: 'sha512' }),
+  };
   reader = (await makeToken(service, { scopes: ['audit:read'] })).secret;
   keyUser = (await makeToken(service, { scopes: ['keys:admin'] })).secret;
 });
@@ -123,6 +136,25 @@ const successes: Readonly<
   getPublicKey: async () => [
     [200, `/v1/keys/${key}-pair/public-key`],
     [200, `/v1/keys/${key}-agreeing/public-key?version=1`],
+    [200, `/v1/keys/${key}-signing/public-key`],
+  ],
+  sign: async () => [
+    [200, `/v1/keys/${key}-signing/sign`, { message: 'AAAA', context: 'AAAA' }],
+    [200, `/v1/keys/${key}-signing/sign`, { mu }],
+    [200, `/v1/keys/${key}-ecdsa/sign`, { digest, encoding: 'p1363' }],
+    [200, `/v1/keys/${key}-rsa/sign`, { message: 'AAAA', hash: 'sha512' }],
+  ],
+  verify: async () => [
+    [
+      ...([200, `/v1/keys/${key}-signing/verify`] as const),
+      { message: 'AAAA', context: 'AAAA', signature: signatures.signing, version: 1 },
+    ],
+    [200, `/v1/keys/${key}-signing/verify`, { mu, signature: signatures.mu }],
+    [200, `/v1/keys/${key}-ecdsa/verify`, { digest, encoding: 'der', signature: signatures.ecdsa }],
+    [
+      ...([200, `/v1/keys/${key}-rsa/verify`] as const),
+      { message: 'AAAA', hash: 'sha512', signature: signatures.rsa },
+    ],
   ],
   encapsulate: async () => [
     [200, `/v1/keys/${key}-pair/encapsulate`, {}],
@@ -237,16 +269,20 @@ test('answers as described', { timeout: 60_000 }, async () => {
   if (list) expect(await checked(list, '/v1/access/tokens?limit=1000')).toEqual([200, undefined]);
 });
 
+/** Where it is not the key of the first example. */
+const keysOfExamples: Readonly<Record<string, string>> = {
+  ...{ encapsulate: 'inbox', seal: 'inbox', sendExport: 'inbox', mac: 'receipts', sign: 'releases' },
+};
+
 /** Guarantees that the examples of the document can be sent as they are. */
 test('examples work', async () => {
   await makeKey(service, 'payments');
   await service.call('POST', '/v1/keys', { name: 'inbox', purpose: 'exchange' });
   await service.call('POST', '/v1/keys', { name: 'receipts', purpose: 'mac' });
+  await service.call('POST', '/v1/keys', { name: 'releases', purpose: 'sign' });
   let sent = 0;
   for (const operation of document.operations.filter(({ example }) => example !== undefined)) {
-    const example =
-      { encapsulate: 'inbox', seal: 'inbox', sendExport: 'inbox', mac: 'receipts' }[operation.operationId] ??
-      'payments';
+    const example = keysOfExamples[operation.operationId] ?? 'payments';
     const path = operation.path.replace('{key}', example).replace('{version}', '1');
     // An example disables the key; the key of the first example is there by now.
     await service.call('PATCH', '/v1/keys/payments', { state: 'enabled' });
@@ -410,6 +446,8 @@ test('tells of every route', async () => {
       exchanges: unused,
       sealings: unused,
       macs: unused,
+      publicKeys: unused,
+      signing: unused,
       namespaces: unused,
       tokens: unused,
       audit: unused,

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { siblingModule } from '../../core/sibling-module.ts';
 import type { FastControl, FastReply, FastSettings } from './fast-worker.ts';
 import {
   batchOverheadBytes,
@@ -10,7 +11,6 @@ import {
   packBatch,
   readResults,
 } from './packing.ts';
-import { siblingModule } from './settings.ts';
 
 /** An operation on its way, and who waits for it. Exactly one of the two is called, once. */
 export interface QueuedOperation extends Operation {

@@ -59,11 +59,6 @@ export type HsmLog = (
   fields: Readonly<Record<string, string | number | boolean>>,
 ) => void;
 
-/** The same file for the code as run from TypeScript and from its build: worker entries are named by URL. */
-export function siblingModule(base: string, name: string): URL {
-  return new URL(`./${name}${base.endsWith('.ts') ? '.ts' : '.js'}`, base);
-}
-
 /** The environment a module needs. SoftHSM reads SOFTHSM2_CONF with getenv when it is initialized. */
 export function moduleEnvironment(softhsmConf: string | undefined): Record<string, string> {
   return softhsmConf === undefined ? {} : { SOFTHSM2_CONF: resolve(softhsmConf) };

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
-import { type HsmLog, siblingModule } from './settings.ts';
+import { siblingModule } from '../../core/sibling-module.ts';
+import type { HsmLog } from './settings.ts';
 import type { SlowAnswer, SlowCall, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
 
 export interface SlowLane {

@@ -1,8 +1,9 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { ServiceError } from '../../core/errors.ts';
+import { siblingModule } from '../../core/sibling-module.ts';
 import type { TokenReport } from '../hsm.ts';
-import { type Pkcs11Settings, siblingModule } from './settings.ts';
+import type { Pkcs11Settings } from './settings.ts';
 
 export type TokenSettings = Pick<
   Pkcs11Settings,
