@@ -1,14 +1,9 @@
 import { readFileSync } from 'node:fs';
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerOptions,
-  type ServerResponse,
-} from 'node:http';
+import { createServer, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
+import { createIntake, type Intake } from './intake.ts';
 import { answerMalformed, refusedRequest } from './malformed.ts';
 import type { HttpApp } from './server.ts';
 
@@ -71,9 +66,16 @@ export function createNodeServer(tls: TlsFiles | undefined, limits: ConnectionLi
   return server;
 }
 
-/** Lets the app answer what comes to the server. Returns the open connections, those in a TLS handshake included. */
-export function connectApp(app: HttpApp, server: Server, secure: boolean): ReadonlySet<Socket> {
+export interface Connections {
+  /** The open ones, those in a TLS handshake included. */
+  readonly sockets: ReadonlySet<Socket>;
+  readonly intake: Intake;
+}
+
+/** Lets the app answer what comes to the server. */
+export function connectApp(app: HttpApp, server: Server, secure: boolean): Connections {
   const { desk } = app;
+  const intake = serveRequests(app, server);
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
@@ -89,7 +91,10 @@ export function connectApp(app: HttpApp, server: Server, secure: boolean): Reado
   server.on(secure ? 'secureConnection' : 'connection', (socket: Socket) => speaking.add(socket));
   server.on('clientError', (error: NodeJS.ErrnoException, stream) => {
     const socket = stream as Socket;
-    if (speaking.has(socket)) return answerMalformed(desk, error, socket);
+    if (speaking.has(socket)) {
+      intake.flush(socket);
+      return answerMalformed(desk, error, socket);
+    }
     desk.metrics.failedHandshakes.add();
     desk.log.debug({ tlsCode: error.code }, 'TLS handshake failed');
     socket.destroy();
@@ -98,20 +103,22 @@ export function connectApp(app: HttpApp, server: Server, secure: boolean): Reado
     for (const { working, incoming } of desk.inFlight) if (working && incoming.socket === socket) return;
     socket.destroy();
   });
-  serveRequests(app, server);
-  return sockets;
+  return { sockets, intake };
 }
 
-function serveRequests({ hono, desk }: HttpApp, server: Server): void {
+function serveRequests({ hono, desk }: HttpApp, server: Server): Intake {
   const answer = getRequestListener(hono.fetch, {
     autoCleanupIncoming: false,
     errorHandler: (error) => refusedRequest(desk, error),
   });
-  const serve = (incoming: IncomingMessage, outgoing: ServerResponse): void =>
-    void answer(incoming, outgoing);
-  server.on('request', serve);
+  const intake = createIntake(
+    (incoming, outgoing) => void answer(incoming, outgoing),
+    () => desk.metrics.droppedConnections.add(),
+  );
+  server.on('request', intake.take);
   // The body is asked for once it is known to be wanted: see readBody.
-  server.on('checkContinue', serve);
+  server.on('checkContinue', intake.take);
   // Other expectations are ignored, as RFC 9110 §10.1.1 allows: node's own refusal is no problem document.
-  server.on('checkExpectation', serve);
+  server.on('checkExpectation', intake.take);
+  return intake;
 }

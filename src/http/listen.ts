@@ -1,10 +1,16 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ServiceError } from '../core/errors.ts';
-import { type ConnectionLimits, connectApp, createNodeServer, type TlsFiles } from './connections.ts';
+import {
+  type ConnectionLimits,
+  type Connections,
+  connectApp,
+  createNodeServer,
+  type TlsFiles,
+} from './connections.ts';
 import type { HttpApp } from './server.ts';
 
 export interface ListenOptions {
@@ -42,7 +48,7 @@ export async function listen(app: HttpApp, options: ListenOptions): Promise<List
     throw cleartextRefused(options.host);
   }
   const server = createNodeServer(options.tls, options.limits);
-  const sockets = connectApp(app, server, options.tls !== undefined);
+  const connections = connectApp(app, server, options.tls !== undefined);
   server.listen(options.port, options.host);
   await once(server, 'listening');
   const { address, port } = server.address() as AddressInfo;
@@ -58,7 +64,7 @@ export async function listen(app: HttpApp, options: ListenOptions): Promise<List
     address,
     port,
     close(graceMs, noticeMs = 0) {
-      closing ??= shutDown(app, server, sockets, graceMs, noticeMs);
+      closing ??= shutDown(app, server, connections, graceMs, noticeMs);
       return closing;
     },
   };
@@ -67,7 +73,7 @@ export async function listen(app: HttpApp, options: ListenOptions): Promise<List
 async function shutDown(
   { desk }: HttpApp,
   server: Server,
-  sockets: ReadonlySet<Socket>,
+  { sockets, intake }: Connections,
   graceMs: number,
   noticeMs: number,
 ): Promise<void> {
@@ -79,7 +85,7 @@ async function shutDown(
   // An open connection without a request would hold the server open: two quiet looks in a row are the end.
   for (let quiet = 0; quiet < 2 && performance.now() < deadline; ) {
     await delay(Math.min(20, Math.max(1, deadline - performance.now())));
-    quiet = desk.inFlight.size === 0 ? quiet + 1 : 0;
+    quiet = desk.inFlight.size + intake.waiting === 0 ? quiet + 1 : 0;
   }
   if (desk.inFlight.size > 0) {
     const stopping = new ServiceError(
