@@ -77,6 +77,10 @@ export const settings = {
     'PEM certificate chain; with the key file the listener speaks TLS 1.3',
   ),
   STATHERA_TLS_KEY_FILE: file.describe('PEM private key'),
+  STATHERA_TLS_CLASSICAL_CLIENTS: z
+    .enum(['served', 'refused'], { error: 'must be served or refused' })
+    .default('served')
+    .describe('What a client without the post-quantum group X25519MLKEM768 gets'),
   STATHERA_ALLOW_CLEARTEXT: flag.describe('1 lets a listener that is not loopback go without TLS'),
   STATHERA_LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
@@ -119,7 +123,7 @@ export interface Config {
     /** SoftHSM's private configuration; absent for other modules. */
     readonly softhsmConf?: string;
   };
-  readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+  readonly tls: TlsConfig | undefined;
   readonly allowCleartext: boolean;
   readonly logLevel: string;
   readonly region: string;
@@ -135,6 +139,12 @@ interface AdmissionConfig {
   readonly waitMs: number;
   readonly callerRate: number;
   readonly namespaceRate: number;
+}
+
+interface TlsConfig {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly classicalClients: 'served' | 'refused';
 }
 
 export type DatabaseConfig = SqliteConfig | PostgresConfig;
@@ -202,7 +212,10 @@ export function readConfig(environment: Environment): Config {
         softhsmConf: join(dataDir, 'hsm', 'softhsm2.conf'),
       }),
     },
-    tls: certFile !== undefined && keyFile !== undefined ? { certFile, keyFile } : undefined,
+    tls:
+      certFile !== undefined && keyFile !== undefined
+        ? { certFile, keyFile, classicalClients: values.STATHERA_TLS_CLASSICAL_CLIENTS }
+        : undefined,
     allowCleartext: values.STATHERA_ALLOW_CLEARTEXT,
     logLevel: values.STATHERA_LOG_LEVEL,
     region: values.STATHERA_REGION,

@@ -1,17 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { createServer, type Server, type ServerOptions } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
+import type { SecureContextOptions } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
 import { createIntake, type Intake } from './intake.ts';
 import { answerMalformed, refusedRequest } from './malformed.ts';
 import type { HttpApp } from './server.ts';
-
-/** PEM files. */
-export interface TlsFiles {
-  readonly certFile: string;
-  readonly keyFile: string;
-}
+import { failedHandshake } from './tls/handshakes.ts';
 
 export interface ConnectionLimits {
   /** Default 2,000; more are closed at once. */
@@ -30,13 +25,29 @@ export interface ConnectionLimits {
   readonly maxRequestsPerConnection?: number;
   /** Without a byte in or out while no work is done: a client that does not read. Default 60,000. */
   readonly stallTimeoutMs?: number;
-  /** Of a TLS handshake. Default 10,000. */
+  /** From a connection until its TLS handshake is complete. Default 10,000. */
   readonly handshakeTimeoutMs?: number;
 }
 
-/** A node server with every limit set. @throws Error when the certificate or its key cannot be used */
-export function createNodeServer(tls: TlsFiles | undefined, limits: ConnectionLimits = {}): Server {
-  const common: ServerOptions = {
+/** A node server in clear with every limit set. */
+export function createClearServer(limits: ConnectionLimits = {}): Server {
+  return limited(createServer(settingsOf(limits)), limits);
+}
+
+/** One that speaks TLS. @throws Error when the certificate or its key cannot be used */
+export function createSecureServer(tls: SecureContextOptions, limits: ConnectionLimits = {}): TlsServer {
+  return limited(
+    createTlsServer({ ...settingsOf(limits), ...tls, handshakeTimeout: handshakeTimeoutOf(limits) }),
+    limits,
+  );
+}
+
+export function handshakeTimeoutOf({ handshakeTimeoutMs = 10_000 }: ConnectionLimits): number {
+  return handshakeTimeoutMs;
+}
+
+function settingsOf(limits: ConnectionLimits): ServerOptions {
+  return {
     headersTimeout: limits.headersTimeoutMs ?? 10_000,
     requestTimeout: limits.requestTimeoutMs ?? 120_000,
     keepAliveTimeout: limits.keepAliveTimeoutMs ?? 5_000,
@@ -48,17 +59,9 @@ export function createNodeServer(tls: TlsFiles | undefined, limits: ConnectionLi
     requireHostHeader: false,
     noDelay: true,
   };
-  const server =
-    tls === undefined
-      ? createServer(common)
-      : createTlsServer({
-          ...common,
-          cert: readFileSync(tls.certFile),
-          key: readFileSync(tls.keyFile),
-          minVersion: 'TLSv1.3',
-          ecdhCurve: 'X25519MLKEM768:X25519',
-          handshakeTimeout: limits.handshakeTimeoutMs ?? 10_000,
-        });
+}
+
+function limited<S extends Server>(server: S, limits: ConnectionLimits): S {
   server.maxConnections = limits.maxConnections ?? 2_000;
   server.maxHeadersCount = limits.maxHeaders ?? 100;
   server.maxRequestsPerSocket = limits.maxRequestsPerConnection ?? 0;
@@ -95,8 +98,7 @@ export function connectApp(app: HttpApp, server: Server, secure: boolean): Conne
       intake.flush(socket);
       return answerMalformed(desk, error, socket);
     }
-    desk.metrics.failedHandshakes.add();
-    desk.log.debug({ tlsCode: error.code }, 'TLS handshake failed');
+    failedHandshake(desk, error.code);
     socket.destroy();
   });
   server.on('timeout', (socket: Socket) => {

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { Principal } from '../access/caller.ts';
 import type { Admission } from '../admission/admission.ts';
@@ -19,6 +20,8 @@ export interface Desk {
   readonly metrics: HttpMetrics;
   readonly onRefused: (source: string | undefined, code: ErrorCode) => void;
   readonly admission: Admission;
+  /** By the socket of requests: the group that a TLS connection agreed on. */
+  readonly tlsGroups: WeakMap<Socket, string>;
   /** From a request until its answer is written and its work is done. */
   readonly inFlight: LinkedList<Exchange>;
   readonly deadlines: Deadlines;
@@ -215,6 +218,7 @@ export class Exchange implements Linked<Exchange> {
         code: refusal?.code,
         durationMs: Math.round(durationMs * 100) / 100,
         principalId: this.principal?.id,
+        tlsGroup: this.#desk.tlsGroups.get(this.incoming.socket),
         bytesIn: this.bytesIn,
         bytesOut,
         ...(status >= 500 && refusal !== undefined && { error: traceOf(refusal.error) }),

@@ -1,4 +1,5 @@
 import type { Counter, Gauge, Metrics } from '../core/metrics.ts';
+import { createTlsMetrics, type TlsMetrics } from './tls/tls-metrics.ts';
 
 /** What is counted of HTTP. */
 export interface HttpMetrics {
@@ -9,6 +10,8 @@ export interface HttpMetrics {
   readonly droppedConnections: Counter;
   readonly malformedRequests: Counter;
   readonly failedHandshakes: Counter;
+  /** For a listener that speaks it. */
+  tls(): TlsMetrics;
 }
 
 export interface OperationMetrics {
@@ -42,6 +45,7 @@ export function createHttpMetrics(metrics: Metrics): HttpMetrics {
   const gauge = (name: string, help: string) => metrics.gauge({ name, help }).with({});
 
   return {
+    tls: createTlsMetrics(metrics),
     operation(operation) {
       const byClass = statusClasses.map((status) => requests.with({ operation, status }));
       const seconds = duration.with({ operation });

@@ -4,22 +4,16 @@ import type { AddressInfo } from 'node:net';
 import { BlockList, isIPv4, isIPv6 } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ServiceError } from '../core/errors.ts';
-import {
-  type ConnectionLimits,
-  type Connections,
-  connectApp,
-  createNodeServer,
-  type TlsFiles,
-} from './connections.ts';
+import { type ConnectionLimits, type Connections, connectApp, createClearServer } from './connections.ts';
 import type { HttpApp } from './server.ts';
+import { createTlsServer, type TlsSettings } from './tls/tls-server.ts';
 
 export interface ListenOptions {
   /** A name or an address; without TLS only a loopback one, unless `allowCleartext`. */
   readonly host: string;
   /** 0: any free one. */
   readonly port: number;
-  /** PEM files. TLS 1.3 only, X25519MLKEM768 preferred, X25519 for clients without it. */
-  readonly tls?: TlsFiles;
+  readonly tls?: TlsSettings;
   /** Lets a listener others can reach go without TLS: for a proxy on another host that ends it. */
   readonly allowCleartext: boolean;
   readonly limits?: ConnectionLimits;
@@ -47,7 +41,10 @@ export async function listen(app: HttpApp, options: ListenOptions): Promise<List
   if (options.tls === undefined && !options.allowCleartext && !isLoopback(options.host)) {
     throw cleartextRefused(options.host);
   }
-  const server = createNodeServer(options.tls, options.limits);
+  const server =
+    options.tls === undefined
+      ? createClearServer(options.limits)
+      : await createTlsServer(options.tls, app.desk, options.limits);
   const connections = connectApp(app, server, options.tls !== undefined);
   server.listen(options.port, options.host);
   await once(server, 'listening');

@@ -57,6 +57,7 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
       deadlines,
       metrics: options.metrics,
     }),
+    tlsGroups: new WeakMap(),
     inFlight: createLinkedList(),
     deadlines,
     active: 0,

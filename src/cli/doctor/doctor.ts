@@ -7,6 +7,7 @@ import { checkDatabase } from './database.ts';
 import { checkDisks } from './disk.ts';
 import { checkFiles } from './files.ts';
 import type { Finding } from './finding.ts';
+import { checkHandshake } from './handshake.ts';
 import { checkListener, checkService } from './listener.ts';
 import { checkClock, checkProcess } from './machine.ts';
 import { checkToken } from './token.ts';
@@ -27,6 +28,7 @@ export async function doctor(
     await checkClock(config, adapters),
     ...checkListener(config, adapters.clock),
     await checkService(config),
+    ...(await checkHandshake(config)),
   ];
   print(command, { findings }, () => findings.flatMap(linesOf));
   exit(findings.some(({ state }) => state === 'failed') ? 1 : 0);

@@ -57,7 +57,7 @@ function readKey(file: string): Buffer {
 function judgeCertificate(certificate: X509Certificate, clock: Clock): Finding {
   const check = 'certificate';
   const names = certificate.subjectAltName;
-  const next = 'renew it and restart the service: the files are read at the start';
+  const next = 'renew it: the service takes changed files by itself';
   const [from, to] = [certificate.validFromDate.getTime(), certificate.validToDate.getTime()];
   const left = to - clock.now();
   if (from > clock.now()) {

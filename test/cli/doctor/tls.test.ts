@@ -1,7 +1,11 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { createServer as createTlsServer } from 'node:tls';
+import { expect, onTestFinished, test } from 'vitest';
+import { checkHandshake } from '../../../src/cli/doctor/handshake.ts';
 import { checkListener } from '../../../src/cli/doctor/listener.ts';
 import { checkProcess } from '../../../src/cli/doctor/machine.ts';
 import { systemClock } from '../../../src/core/clock.ts';
@@ -79,9 +83,55 @@ test.skipIf(missing)('asks over TLS', async () => {
     const found = await examine(service.dataDir, { ...env, STATHERA_LISTEN: `0.0.0.0:${port}` });
     expect(found.text('service')).toBe(`ready at https://127.0.0.1:${port}`);
     expect(found).toMatchObject({ code: 0, states: { certificate: 'ok', permissions: 'ok' } });
+    expect([found.states['handshake'], found.text('handshake')]).toEqual([
+      'ok',
+      'X25519MLKEM768; clients without it are served with X25519',
+    ]);
   } finally {
     await service.kill();
   }
+});
+
+/** What is said of the handshake where this server listens. */
+async function handshakeWith(
+  server: Server,
+  env: Pair & Readonly<Record<string, string>>,
+): Promise<Findings> {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  const { port } = server.address() as AddressInfo;
+  return findingsOf(
+    await checkHandshake(configOf('/nowhere', { ...env, STATHERA_LISTEN: `127.0.0.1:${port}` })),
+  );
+}
+
+/** Guarantees that a group without post-quantum, another certificate than the file's, and no TLS at all are told apart. */
+test.skipIf(missing)('shakes hands', async () => {
+  const [served, renewed] = [await issue(90), await issue(90)];
+  const files = {
+    cert: readFileSync(served.STATHERA_TLS_CERT_FILE),
+    key: readFileSync(served.STATHERA_TLS_KEY_FILE),
+  };
+  const refused = { ...served, STATHERA_TLS_CLASSICAL_CLIENTS: 'refused' };
+  const good = await handshakeWith(createTlsServer(files), refused);
+  expect(good.states).toEqual({ handshake: 'ok' });
+  expect(good.text('handshake')).toBe('X25519MLKEM768; clients without it are refused');
+  const classical = await handshakeWith(createTlsServer({ ...files, ecdhCurve: 'X25519' }), served);
+  expect(classical.states).toEqual({ handshake: 'warning' });
+  expect(classical.text('handshake')).toContain('keys come from X25519, which');
+  const other = await handshakeWith(createTlsServer(files), renewed);
+  expect(other.states).toEqual({ handshake: 'warning' });
+  expect(other.text('handshake')).toMatch(/another certificate .* → look for tls\.reload-refused/);
+  const clear = await handshakeWith(
+    createServer((socket) => socket.end('hello')),
+    served,
+  );
+  expect(clear.states).toEqual({ handshake: 'unchecked' });
+  expect(await checkHandshake(configOf('/nowhere'))).toEqual([]);
+  expect(findingsOf(await checkHandshake(configOf('/nowhere', served))).states).toEqual({
+    handshake: 'unchecked',
+  });
 });
 
 /** Guarantees that a listener that others reach in clear is refused as serve does, or told where that is allowed. */
