@@ -2,33 +2,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type PostgresServer, parseDatabaseUrl } from './core/database-url.ts';
+import { file, flag, mechanism, whole } from './core/setting-forms.ts';
 
 /**
  * Every setting: an environment variable, its default and its bounds. docs/configuration.md shows the same
  * table, and a test holds the two together.
  */
-const whole = (text: string, min: number, max: number) =>
-  z
-    .string()
-    .default(text)
-    .refine((value) => /^\d{1,12}$/.test(value) && Number(value) >= min && Number(value) <= max, {
-      error: `must be a whole number from ${min} to ${max}`,
-    })
-    .transform(Number);
-
-const flag = z
-  .enum(['0', '1'], { error: 'must be 0 or 1' })
-  .default('0')
-  .transform((value) => value === '1');
-
-const mechanism = z
-  .string()
-  .refine((value) => /^0x[0-9a-fA-F]{1,8}$/.test(value), { error: 'must be a CKM number such as 0x210A' })
-  .transform(Number)
-  .optional();
-
-const file = z.string().min(1).optional();
-
 export const settings = {
   STATHERA_LISTEN: z
     .string()

@@ -1,10 +1,11 @@
 import { execFileSync, spawnSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { createServer as createTlsServer } from 'node:tls';
-import { expect, onTestFinished, test } from 'vitest';
+import { connect, createServer as createTlsServer } from 'node:tls';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { checkHandshake } from '../../../src/cli/doctor/handshake.ts';
 import { checkListener } from '../../../src/cli/doctor/listener.ts';
 import { checkProcess } from '../../../src/cli/doctor/machine.ts';
@@ -74,9 +75,10 @@ test.skipIf(missing)('tells what is wrong with the files', async () => {
   }
 });
 
-/** Guarantees that a running service is found over TLS too, whatever its certificate calls it, and its files told of. */
+/** Guarantees that a running service is found over TLS too, whatever its certificate calls it, with its files and keys. */
 test.skipIf(missing)('asks over TLS', async () => {
-  const env = await issue(90, 'DNS:kms.example');
+  const [pair, renewed] = [await issue(90, 'DNS:kms.example'), await issue(90)];
+  const env = { ...pair, STATHERA_TLS_CLASSICAL_CLIENTS: 'refused' };
   const service = await startTestService({ dataDir: await directoryOfTest(), env });
   try {
     const { port } = new URL(service.url);
@@ -85,12 +87,32 @@ test.skipIf(missing)('asks over TLS', async () => {
     expect(found).toMatchObject({ code: 0, states: { certificate: 'ok', permissions: 'ok' } });
     expect([found.states['handshake'], found.text('handshake')]).toEqual([
       'ok',
-      'X25519MLKEM768; clients without it are served with X25519',
+      'X25519MLKEM768; clients without it are refused',
     ]);
+    await expect(certificateAt(Number(port), 'X25519')).rejects.toThrow(/handshake failure/i);
+    for (const file of ['STATHERA_TLS_CERT_FILE', 'STATHERA_TLS_KEY_FILE'] as const) {
+      copyFileSync(renewed[file], pair[file]);
+    }
+    const { raw } = new X509Certificate(readFileSync(renewed.STATHERA_TLS_CERT_FILE));
+    await vi.waitFor(async () => expect(await certificateAt(Number(port))).toEqual(raw), {
+      timeout: 60_000,
+      interval: 100,
+    });
   } finally {
     await service.kill();
   }
 });
+
+/** The certificate that a new connection is shown. */
+function certificateAt(port: number, ecdhCurve = 'X25519MLKEM768'): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false, ecdhCurve });
+    socket.on('error', reject).on('secureConnect', () => {
+      resolve(socket.getPeerX509Certificate()?.raw);
+      socket.destroy();
+    });
+  });
+}
 
 /** What is said of the handshake where this server listens. */
 async function handshakeWith(

@@ -71,6 +71,15 @@ test('refuses lengths that lie', () => {
     else expect(said).toHaveProperty('groups');
   }
   expect(unreadable).toBeGreaterThan(20);
+  // One too many, which is still within the message: of the groups, of the keys, of the first key.
+  const [groupsAt, sharesAt] = [[10, 0, 10, 0, 8], [51]].map((start) =>
+    hello.indexOf(Buffer.from([0, ...start])),
+  );
+  for (const at of [(groupsAt ?? 0) + 4, (sharesAt ?? 0) + 4, (sharesAt ?? 0) + 8]) {
+    const lying = Buffer.from(hello);
+    lying.writeUInt16BE(lying.readUInt16BE(at) + 1, at);
+    expect(readIn(recordsOf(lying), [8192]).said, String(at)).toBe('unreadable');
+  }
 });
 
 /** Guarantees that what is no hello is known by its first bytes, and one that is too long by its length alone. */
