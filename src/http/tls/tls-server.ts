@@ -7,6 +7,7 @@ import {
   stampOf,
   type TlsFiles,
   type TlsOptions,
+  type WatchOptions,
   watchPair,
 } from './certificate.ts';
 import { type ClassicalClients, groupsFor, opensslGroups } from './groups.ts';
@@ -44,7 +45,7 @@ export async function createTlsServer(
   const metrics = desk.metrics.tls();
   const certificate = ownCertificate(pair.cert);
   metrics.certificateNotAfter.set(certificate.validToDate.getTime() / 1000);
-  const stop = watchPair(tls, stamp, {
+  const watch: WatchOptions = {
     options,
     pollMs: tls.pollMs ?? 2_000,
     certificate,
@@ -61,7 +62,8 @@ export async function createTlsServer(
       metrics.certificateRefused.set(1);
       desk.log.warn({ reason }, 'tls.reload-refused');
     },
-  });
-  server.once('close', stop);
+  };
+  // One that never listens, its port taken, is never closed.
+  server.once('listening', () => server.once('close', watchPair(tls, stamp, watch)));
   return server;
 }
