@@ -4,7 +4,7 @@ import { gunzipSync } from 'node:zlib';
 
 const projectRoot = dirname(dirname(import.meta.dirname));
 /** Full sets of published vectors, too large for the repository; tests that need them are skipped without. */
-const largeSets = join(projectRoot, '..', 'shared', 'vectors');
+const largeFolder = join(projectRoot, '..', 'shared', 'vectors');
 
 /** Cases committed in test/vectors, each with its source. @throws Error for an empty file */
 export function committedCases<Case>(name: string): Case[] {
@@ -22,17 +22,31 @@ export function committedCases<Case>(name: string): Case[] {
  * @throws Error for an empty file or group
  */
 export function largeSetGroups<Case>(name: string): Case[][] {
+  return largeSets<object>(name).map((group) => nonEmpty<Case>(name, group, 'tests'));
+}
+
+/** The groups of a large set with all that they say of their cases. @throws as `largeSetGroups` */
+export function largeSets<Group>(name: string): Group[] {
+  const content = largeFile(name);
+  if (content === undefined) return [];
+  const groups = nonEmpty<Group>(name, content, 'testGroups');
+  for (const group of groups) nonEmpty(name, group, 'tests');
+  return groups;
+}
+
+/** A large set that is one list. @throws as `largeSetGroups` */
+export function largeList<Case>(name: string): Case[] {
+  const content = largeFile(name);
+  return content === undefined ? [] : nonEmpty<Case>(name, { content }, 'content');
+}
+
+function largeFile(name: string): unknown {
   const file = [`${name}.json`, `${name}.json.gz`]
-    .map((path) => join(largeSets, path))
+    .map((path) => join(largeFolder, path))
     .find((path) => existsSync(path));
-  if (file === undefined) return [];
+  if (file === undefined) return undefined;
   const bytes = readFileSync(file);
-  const groups = nonEmpty<unknown>(
-    name,
-    parse(file.endsWith('.gz') ? gunzipSync(bytes) : bytes),
-    'testGroups',
-  );
-  return groups.map((group) => nonEmpty<Case>(name, group, 'tests'));
+  return parse(file.endsWith('.gz') ? gunzipSync(bytes) : bytes);
 }
 
 function parse(bytes: Buffer): unknown {
