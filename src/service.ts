@@ -22,6 +22,7 @@ import { createExchanges } from './exchange/exchange.ts';
 import { createSealings } from './exchange/sealing.ts';
 import type { Hsm } from './hsm/hsm.ts';
 import { type Listener, listen } from './http/listen.ts';
+import { steadyReadiness } from './http/readiness.ts';
 import { createHttpApp } from './http/server.ts';
 import { createKeys } from './keys/keys.ts';
 import { createPublicKeys } from './keys/public-keys.ts';
@@ -167,7 +168,7 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
     }),
     authenticate: (authorization) => authenticator.authenticate(authorization),
     onRefused: (source, code) => audit.countRefusal(source ?? 'unknown', code),
-    ready: createReadiness({ hsm, store, audit, clock }),
+    ready: steadyReadiness(createReadiness({ hsm, store, audit, clock }), clock),
     metricsHandler: async (caller: Caller) => {
       try {
         return await operations.run(caller, 'service.metrics', { kind: 'service' }, async () =>
@@ -191,7 +192,7 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
 const probeMilliseconds = 2_000;
 
 /**
- * What `/readyz` says. The token's root is tried too, at most every two seconds: keys that are in the token
+ * What `/readyz` finds. The token's root is tried too, at most every two seconds: keys that are in the token
  * already go on working without it, new ones do not. A failed probe starts the reconnection; one that has no
  * answer after those two seconds is not waited for.
  */

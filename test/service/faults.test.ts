@@ -3,7 +3,7 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { freshName, makeKey, makeToken, member, plaintext, recordsOnDisk, seal } from '../access/support.ts';
 import { freshDataDir, removeDirectory, runMain } from '../support/data.ts';
 import { type Answer, startTestService, type TestService } from '../support/service.ts';
@@ -110,11 +110,15 @@ async function throughTheFault(
   const denied = await service.call('GET', '/v1/keys', undefined, { token: null });
   expect(denied.status).toBe(401);
   expect((await service.call('GET', '/healthz', undefined, { token: null })).status).toBe(200);
-  const ready = await service.call('GET', '/readyz', undefined, { token: null });
-  expect([ready.status, ready.body['checks']]).toMatchObject([503, { audit: 'unavailable' }]);
+  await vi.waitFor(async () => {
+    const ready = await service.call('GET', '/readyz', undefined, { token: null });
+    expect([ready.status, ready.body['checks']]).toMatchObject([503, { audit: 'unavailable' }]);
+  }, 10_000);
   await repair();
   await until(service, 200);
-  expect((await service.call('GET', '/readyz')).status).toBe(200);
+  await vi.waitFor(async () => {
+    expect((await service.call('GET', '/readyz')).status).toBe(200);
+  }, 30_000);
   const opened = await service.call('POST', '/v1/decrypt', { ciphertext });
   expect(opened.body).toMatchObject({ plaintext });
   const described = await service.call('GET', `/v1/keys/${key}`);

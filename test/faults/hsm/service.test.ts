@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { CKR } from '../../../src/hsm/pkcs11/cryptoki.ts';
 import { freshName, makeKey, plaintext, seal } from '../../access/support.ts';
 import { type Answer, startTestService, type TestService } from '../../support/service.ts';
@@ -52,11 +52,11 @@ async function expectAwayThenHealed(): Promise<void> {
     expect([path, answer.status, answer.body['code']]).toEqual([path, 503, 'hsm/unavailable']);
     expect([1, 2, 3, 4, 5]).toContain(Number(answer.headers.get('retry-after')));
   }
-  expect((await readiness()).status).toBe(503);
+  await vi.waitFor(async () => expect((await readiness()).status).toBe(503), 10_000);
   expect((await service.call('GET', '/healthz', undefined, { token: null })).status).toBe(200);
   faults?.clear();
   expect((await answered(200, open)).body).toMatchObject({ plaintext });
-  expect((await readiness()).status).toBe(200);
+  await vi.waitFor(async () => expect((await readiness()).status).toBe(200), 30_000);
   expect((await service.call('GET', `/v1/keys/${key}`)).body).toMatchObject({ currentVersion: 1 });
   expect((await service.call('POST', `/v1/keys/${key}/encrypt`, { plaintext })).status).toBe(200);
 }
