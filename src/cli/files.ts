@@ -1,8 +1,11 @@
 import type { Command } from 'commander';
+import type { FileOptions } from './local-files.ts';
+import { isPipe, nameWithin } from './names.ts';
 import { collectPair, withExamples } from './options.ts';
 import { addRewrapCommand } from './rewrap.ts';
+import { addSealCommands } from './seal.ts';
 import type { Surroundings } from './surroundings.ts';
-import type { FileOptions, Work } from './transform.ts';
+import type { Work } from './transform.ts';
 
 const suffix = '.stathera';
 
@@ -47,7 +50,7 @@ export function addFileCommands(program: Command, surroundings: Surroundings): v
     )
     .action(
       async (file: string | undefined, options: FileOptions & { unsafePipe?: true }, command: Command) => {
-        const output = options.output ?? (isPipe(file) ? '-' : nameWithin(command, file));
+        const output = options.output ?? (isPipe(file) ? '-' : nameWithin(command, file, suffix));
         if (options.unsafePipe && output !== '-')
           command.error('error: --unsafe-pipe is for output to stdout: add -o -, or leave it out');
         await transform(command, surroundings, {
@@ -63,10 +66,15 @@ export function addFileCommands(program: Command, surroundings: Surroundings): v
     'stathera decrypt shop.stathera -o - | psql shop',
   );
   addRewrapCommand(program, surroundings);
+  addSealCommands(program, surroundings);
 }
 
-async function transform(command: Command, surroundings: Surroundings, work: Work): Promise<void> {
-  await (await import('./transform.ts')).transform(command, surroundings, work);
+async function transform(
+  command: Command,
+  surroundings: Surroundings,
+  work: Work & { readonly verb: 'encrypt' | 'decrypt' },
+): Promise<void> {
+  await (await import('./local-files.ts')).transformLocally(command, surroundings, work);
 }
 
 function addCommonOptions(command: Command): void {
@@ -79,15 +87,4 @@ function addCommonOptions(command: Command): void {
     .option('--associated-data <text>', 'authenticated here and never sent: what ties the data to its place')
     .option('-f, --force', 'write over a file of that name')
     .option('-q, --quiet', 'show no progress');
-}
-
-/** What is to be read is stdin. */
-function isPipe(file: string | undefined): file is '-' | undefined {
-  return file === undefined || file === '-';
-}
-
-/** The name that a file had before it was encrypted. */
-function nameWithin(command: Command, file: string): string {
-  if (file.endsWith(suffix) && !/(?:^|\/)\.stathera$/.test(file)) return file.slice(0, -suffix.length);
-  return command.error(`error: ${file} does not end with ${suffix}: say with -o where the plaintext goes`);
 }

@@ -57,6 +57,26 @@ export function addKeyCommands(program: Command, { client }: Surroundings): void
     withExamples(command, `stathera keys ${verb} payments`);
   }
   addVersions(keys, client);
+  addPublicKey(keys, client);
+}
+
+function addPublicKey(keys: Command, client: Surroundings['client']): void {
+  const shown = keys
+    .command('public-key')
+    .description('print the public key of an exchange key, for `stathera seal`, with its fingerprint')
+    .argument(...keyArgument)
+    .argument('[version]', 'its number (default: the current one)', wholeNumber(1, 999_999_999))
+    .action(async (key: string, version: number | undefined) => {
+      const input = { key, ...(version !== undefined && { version }) };
+      const answer = await (await client()).getPublicKey(input);
+      const { publicKeyText } = await import('./public-keys.ts');
+      console.log(JSON.stringify(publicKeyText(answer)));
+    });
+  withExamples(
+    shown,
+    'stathera keys public-key inbox > inbox.pub',
+    'stathera keys public-key inbox | jq -r .fingerprint',
+  );
 }
 
 function addCreate(keys: Command, client: Surroundings['client']): void {

@@ -1,6 +1,6 @@
 import { closeSync, createReadStream, fstatSync, openSync, statSync } from 'node:fs';
 import { discard } from '../client/discard.ts';
-import type { Progress } from '../client/node/files.ts';
+import type { Progress } from '../client/node/reading.ts';
 import type { ByteSource } from '../client/streams.ts';
 import { Failed } from './failed.ts';
 import { abortable, orAborted } from './interrupt.ts';

@@ -1,39 +1,36 @@
 import type { Command } from 'commander';
-import type { LocalEncryption } from '../client/local.ts';
-import {
-  decryptFile,
-  decryptFileStream,
-  encryptFile,
-  type Progress as OnProgress,
-} from '../client/node/files.ts';
-import { createLocalEncryption } from '../client/node/local.ts';
+import type { Progress as OnProgress } from '../client/node/reading.ts';
 import { interruptible } from './interrupt.ts';
-import type { Pairs } from './options.ts';
-import { openInput, writeToStdout } from './pipes.ts';
 import { createProgress, formatBytes, formatSeconds } from './progress.ts';
-import type { Surroundings } from './surroundings.ts';
-
-export interface FileOptions {
-  readonly output?: string;
-  readonly context?: Pairs;
-  readonly associatedData?: string;
-  readonly force?: true;
-  readonly quiet?: true;
-}
 
 export interface Work {
-  readonly verb: 'encrypt' | 'decrypt';
+  readonly verb: 'encrypt' | 'decrypt' | 'seal' | 'unseal';
   /** Undefined is stdin. */
   readonly file: string | undefined;
   /** `-` is stdout. */
   readonly output: string;
 }
 
-/** Encrypts or decrypts one file or pipe, shows how far it is and says what was done. */
-export async function transform(command: Command, { client }: Surroundings, work: Work): Promise<void> {
+/** What the work itself needs: to say how far it is, and to be ended. */
+export interface Carrying extends Work {
+  readonly onProgress: OnProgress;
+  readonly signal: AbortSignal;
+}
+
+interface Shown {
+  readonly json?: true;
+  readonly quiet?: true;
+}
+
+/** Carries one file or pipe to another, shows how far it is and says what was done. */
+export async function transform(
+  command: Command,
+  work: Work,
+  carry: (carrying: Carrying) => Promise<void>,
+): Promise<void> {
   const { verb, file, output } = work;
-  const options = command.optsWithGlobals<FileOptions & { key?: string; json?: true; unsafePipe?: true }>();
-  if (output === '-' && process.stdout.isTTY && verb === 'encrypt')
+  const options = command.optsWithGlobals<Shown>();
+  if (output === '-' && process.stdout.isTTY && (verb === 'encrypt' || verb === 'seal'))
     command.error('error: a terminal cannot show a ciphertext: redirect stdout, or name a file with -o');
   const quiet = options.quiet === true || options.json === true;
   const label = file ?? 'stdin';
@@ -45,11 +42,7 @@ export async function transform(command: Command, { client }: Surroundings, work
     progress.update(done, total);
   };
   try {
-    await interruptible(async (signal) => {
-      const { key } = options;
-      const local = createLocalEncryption({ client: await client(), ...(key !== undefined && { key }) });
-      await carry(local, { ...work, options, onProgress, signal });
-    });
+    await interruptible((signal) => carry({ ...work, onProgress, signal }));
   } finally {
     progress.clear();
   }
@@ -57,27 +50,8 @@ export async function transform(command: Command, { client }: Surroundings, work
   report(options, { ...work, file: label, bytes, seconds });
 }
 
-async function carry(
-  local: LocalEncryption,
-  work: Work & { options: FileOptions & { unsafePipe?: true }; onProgress: OnProgress; signal: AbortSignal },
-): Promise<void> {
-  const { verb, file, output, options, onProgress, signal } = work;
-  const { context = {}, associatedData = '', force = false, unsafePipe = false } = options;
-  const place = { context, associatedData: new TextEncoder().encode(associatedData), signal };
-  const input = openInput(file, onProgress, signal);
-  if (output !== '-') {
-    const from = input.path === undefined ? { from: input.pieces } : { from: input.path, onProgress };
-    const carryFile = verb === 'encrypt' ? encryptFile : decryptFile;
-    await carryFile(local, { ...place, ...from, to: output, overwrite: force });
-  } else if (verb === 'encrypt') {
-    await writeToStdout(local.encryptStream(input.pieces, place), signal);
-  } else if (input.path === undefined || unsafePipe) {
-    await writeToStdout(local.decryptStream(input.pieces, { ...place, unsafePipe }), signal);
-  } else await writeToStdout(decryptFileStream(local, { ...place, from: input.path, onProgress }), signal);
-}
-
 function report(
-  { json, quiet }: { json?: true; quiet?: true },
+  { json, quiet }: Shown,
   { verb, file, output, bytes, seconds }: Work & { bytes: number; seconds: number },
 ): void {
   const done = {

@@ -21,7 +21,14 @@ import {
 } from './data-keys.ts';
 import { decryptionFailed, wrongDataKey } from './refusals.ts';
 import { createMemorySpool, type Spool } from './spool.ts';
-import { type ByteSource, begin, openVerified, sealStream, streamKeyOf } from './streams.ts';
+import {
+  type ByteSource,
+  begin,
+  openVerified,
+  parseStreamHeader,
+  sealStream,
+  streamKeyOf,
+} from './streams.ts';
 import type { CallOptions } from './types.ts';
 
 /** The operations of the service that local encryption needs; a client has them. */
@@ -153,7 +160,7 @@ export function createLocalEncryptionOn(
     async *decryptStream(source, options = {}) {
       const { associatedData = none } = options;
       try {
-        const { header, pieces } = await begin(ended(source, options));
+        const { header, pieces } = await begin(ended(source, options), parseStreamHeader);
         if (header === undefined) return yield await local.decrypt(await collected(pieces), options);
         const streamKey = await streamKeyOf(ciphers, await unwrapped(header, options), {
           header,

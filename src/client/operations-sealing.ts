@@ -1,7 +1,7 @@
 const made = { keyId: 'string', keyVersion: 'integer' } as const;
 
-const sealing = ['plaintext', 'aad', 'info', 'psk', 'pskId'] as const;
-const exporting = ['exporterContext', 'info', 'psk', 'pskId'] as const;
+const sealing = ['plaintext', 'aad?', 'info?', 'psk?', 'pskId?'] as const;
+const exporting = ['exporterContext?', 'info?', 'psk?', 'pskId?'] as const;
 const sealedMessage = { enc: 'bytes', ciphertext: 'bytes', suite: 'string', ...made } as const;
 
 /** HPKE's part of the table in ./operations.ts. */
@@ -23,7 +23,7 @@ export const sealingOperations = {
   open: {
     method: 'POST',
     path: '/v1/keys/{key}/open',
-    bytes: ['enc', 'ciphertext', 'aad', 'info', 'psk', 'pskId', 'senderPublicKey'],
+    bytes: ['enc', 'ciphertext', 'aad?', 'info?', 'psk?', 'pskId?', 'senderPublicKey?'],
     retry: 'safe',
     answer: { plaintext: 'bytes', ...made },
   },

@@ -9,7 +9,7 @@ export interface OperationRow {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   /** Members named here go there; the others are the query of GET and the body of everything else. */
   readonly path: string;
-  /** Members of the body that are bytes. */
+  /** Members of the body that are bytes; `name?` may be absent. */
   readonly bytes?: readonly string[];
   /**
    * `safe`: made twice it has done what it does once. `key`: it is, by an Idempotency-Key.
@@ -166,7 +166,7 @@ export const operations = {
   encapsulate: {
     method: 'POST',
     path: '/v1/keys/{key}/encapsulate',
-    bytes: ['info'],
+    bytes: ['info?'],
     retry: 'safe',
     answer: {
       ...{ ciphertext: 'bytes', sharedSecret: 'bytes', confirmation: 'bytes' },
@@ -176,35 +176,35 @@ export const operations = {
   decapsulate: {
     method: 'POST',
     path: '/v1/keys/{key}/decapsulate',
-    bytes: ['ciphertext', 'info', 'confirmation'],
+    bytes: ['ciphertext', 'info?', 'confirmation?'],
     retry: 'safe',
     answer: { sharedSecret: 'bytes', confirmation: 'bytes', ...made },
   },
   confirm: {
     method: 'POST',
     path: '/v1/keys/{key}/confirm',
-    bytes: ['ciphertext', 'info', 'confirmation'],
+    bytes: ['ciphertext', 'info?', 'confirmation'],
     retry: 'safe',
     answer: { confirmation: 'bytes', ...made },
   },
   sign: {
     method: 'POST',
     path: '/v1/keys/{key}/sign',
-    bytes: ['message', 'digest', 'mu', 'context'],
+    bytes: ['message?', 'digest?', 'mu?', 'context?'],
     retry: 'safe',
     answer: { signature: 'bytes', algorithm: 'string', ...made },
   },
   verify: {
     method: 'POST',
     path: '/v1/keys/{key}/verify',
-    bytes: ['message', 'digest', 'mu', 'context', 'signature'],
+    bytes: ['message?', 'digest?', 'mu?', 'context?', 'signature'],
     retry: 'safe',
     answer: { valid: 'boolean', ...made },
   },
   derive: {
     method: 'POST',
     path: '/v1/keys/{key}/derive',
-    bytes: ['peerPublicKey', 'info'],
+    bytes: ['peerPublicKey', 'info?'],
     retry: 'safe',
     answer: { derived: 'bytes', ...made },
   },

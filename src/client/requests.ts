@@ -71,8 +71,11 @@ export function rowOfItem(operation: unknown): OperationRow | undefined {
 
 function encodeBytes({ bytes = [] }: OperationRow, members: Members, base64: Base64): Members {
   const encoded: Record<string, unknown> = { ...members };
-  for (const name of bytes) {
+  for (const named of bytes) {
+    const optional = named.endsWith('?');
+    const name = optional ? named.slice(0, -1) : named;
     const value = members[name];
+    if (optional && value === undefined) continue;
     if (!(value instanceof Uint8Array)) throw new TypeError(`${name} must be a Uint8Array`);
     encoded[name] = base64.toBase64(value);
   }

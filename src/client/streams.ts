@@ -31,26 +31,39 @@ export async function* sealStream(
 }
 
 /** What begins as a stream, or does not. */
-export interface Begun {
+export interface Begun<Header> {
   /** Undefined: it is no stream. */
-  readonly header: ParsedPayloadHeader | undefined;
+  readonly header: Header | undefined;
   /** What comes after the header; of what is no stream, all of it. */
   readonly pieces: ByteSource;
 }
 
-/** Reads as much as it takes to tell a stream from anything else. */
-export async function begin(source: ByteSource): Promise<Begun> {
+interface Parsed {
+  readonly headerBytes: number;
+}
+
+/** Reads as much as it takes to tell a stream from anything else. @param parse finds a stream's header */
+export async function begin<Header extends Parsed>(
+  source: ByteSource,
+  parse: (bytes: Uint8Array) => Header | 'incomplete' | undefined,
+): Promise<Begun<Header>> {
   const pieces = source[Symbol.asyncIterator]();
   let held: Uint8Array = new Uint8Array();
   for (;;) {
-    const header = parsePayloadHeader(held);
-    if (header !== undefined && header !== 'incomplete' && header.kind === 'stream')
+    const header = parse(held);
+    if (header !== undefined && header !== 'incomplete')
       return { header, pieces: rest(held.subarray(header.headerBytes), pieces) };
     if (header !== 'incomplete') return { header: undefined, pieces: rest(held, pieces) };
     const next = await pieces.next();
     if (next.done === true) return { header: undefined, pieces: rest(held, pieces) };
     held = held.length === 0 ? next.value : joined(held, next.value);
   }
+}
+
+/** The header of a stream; undefined for that of a message too. */
+export function parseStreamHeader(bytes: Uint8Array): ParsedPayloadHeader | 'incomplete' | undefined {
+  const header = parsePayloadHeader(bytes);
+  return header === undefined || header === 'incomplete' || header.kind === 'stream' ? header : undefined;
 }
 
 async function* rest(held: Uint8Array, pieces: AsyncIterator<Uint8Array>): AsyncGenerator<Uint8Array> {

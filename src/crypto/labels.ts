@@ -17,6 +17,10 @@ export const labels = {
   dataKeyMessage: 'stathera/data-key/message/v1',
   /** Key, commitment and nonces of one stream under a data key. */
   dataKeyStream: 'stathera/data-key/stream/v1',
+  /** Info of HPKE, where a data key is sealed to a public key. */
+  sealedDataKey: 'stathera/sealed/data-key/v1',
+  /** Key, commitment and nonces of one stream whose data key is sealed to public keys. */
+  sealedStream: 'stathera/sealed/stream/v1',
   /** AAD of a seed sealed by an internal key. */
   sealedSeed: 'stathera/seed/v1',
   /** Key and MACs by which the two sides of an encapsulation prove to each other that they have its secret. */

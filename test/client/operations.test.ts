@@ -48,7 +48,11 @@ function shapeOf(json: Json): Shape {
 }
 
 const namesOf = (json: Json) => Object.keys(json.properties ?? {}).toSorted();
-const bytesOf = (json: Json) => namesOf(json).filter((name) => json.properties?.[name]?.contentEncoding);
+/** Members that are bytes, as the client's table names them. */
+const bytesOf = (json: Json) =>
+  namesOf(json)
+    .filter((name) => json.properties?.[name]?.contentEncoding)
+    .map((name) => (json.required?.includes(name) ? name : `${name}?`));
 const table: Readonly<Record<string, OperationRow>> = operations;
 
 /** Guarantees that the client has every operation of the service, and none that is not there. */

@@ -42,6 +42,24 @@ test('encrypts, rewraps and decrypts bytes', async () => {
   expect((await client.random({ bytes: 33 })).bytes).toHaveLength(33);
 });
 
+/** Guarantees that bytes which may be left out may, that others may not, and that nothing else passes for bytes. */
+test('bytes that may be left out', async () => {
+  await client.createKey({ name: 'pair', purpose: 'exchange' });
+  const made = await client.encapsulate({ key: 'pair' });
+  const opened = await client.decapsulate({ key: 'pair', ciphertext: made.ciphertext });
+  expect(opened.sharedSecret).toEqual(made.sharedSecret);
+  const { ciphertext, confirmation, expectedConfirmation } = made;
+  const confirmed = await client.confirm({ key: 'pair', ciphertext, confirmation });
+  expect(confirmed.confirmation).toEqual(expectedConfirmation);
+  const { enc, exported } = await client.sendExport({ key: 'pair' });
+  expect((await client.receiveExport({ key: 'pair', enc })).exported).toEqual(exported);
+  const sealed = await client.seal({ key: 'pair', plaintext: randomBytes(9) });
+  const message = { key: 'pair', enc: sealed.enc, ciphertext: sealed.ciphertext, info: new Uint8Array() };
+  expect((await client.open(message)).plaintext).toHaveLength(9);
+  for (const input of [{ ciphertext: undefined }, { ciphertext: made.ciphertext, info: 'AAAA' }])
+    await expect(client.decapsulate({ key: 'pair', ...input } as never)).rejects.toThrow(TypeError);
+});
+
 /** Guarantees that a refusal of the service is an error with its code, status, rules and request id. */
 test('refusals are typed', async () => {
   expect(await failure(client.getKey({ key: 'absent' }))).toMatchObject({

@@ -1,17 +1,13 @@
 import { existsSync } from 'node:fs';
 import { type FileHandle, open, readFile, rm, stat } from 'node:fs/promises';
 import { writeDurably } from '../../core/durable-file.ts';
-import { tagBytes } from '../../crypto/payload/ciphers.ts';
 import { headerLimitBytes, parsePayloadHeader, wrappedPlace } from '../../crypto/payload/format.ts';
-import { segmentBytes } from '../../crypto/payload/segments.ts';
 import type { LocalEncryption, OpenStreamOptions, Place, RewrapInput } from '../local.ts';
 import { decryptionFailed } from '../refusals.ts';
 import type { Spool } from '../spool.ts';
 import type { ByteSource } from '../streams.ts';
+import { after, counted, type Progress, pieceBytes, readFrom, sizeOf } from './reading.ts';
 import { writeWholeFile } from './whole-file.ts';
-
-/** Told after each MiB or so: bytes read so far, and of how many, which is not known of a pipe. */
-export type Progress = (done: number, total: number | undefined) => void;
 
 export interface FileOptions {
   /** Takes the place of a file of that name. Default false. */
@@ -19,18 +15,11 @@ export interface FileOptions {
   readonly onProgress?: Progress;
 }
 
-interface FromTo {
+export interface FromTo {
   /** A path, or what a pipe gives. */
   readonly from: string | ByteSource;
   readonly to: string;
 }
-
-/** Pieces of whole segments: none has to be put together from two. */
-const segmentsAtOnce = 16;
-const pieceBytes = {
-  plain: segmentsAtOnce * segmentBytes,
-  sealed: segmentsAtOnce * (segmentBytes + tagBytes),
-};
 
 /**
  * Encrypts a file of any length in constant memory. The new file appears when it is whole and on disk.
@@ -92,61 +81,6 @@ async function readEncrypted(
     pieces: counted(after(start.subarray(0, headerBytes), segments()), total, onProgress),
     again: { write: () => undefined, read: segments, close: () => undefined },
   };
-}
-
-/**
- * Opens the file when it is read: what is never read must not fail unheard. A piece is good until the one after the
- * next is asked for: two buffers take turns.
- */
-async function* readFrom(
-  path: string,
-  { start, pieceBytes }: { start?: number; pieceBytes: number },
-): AsyncGenerator<Uint8Array> {
-  const file = await open(path);
-  try {
-    const buffers = [Buffer.allocUnsafeSlow(pieceBytes), Buffer.allocUnsafeSlow(pieceBytes)] as const;
-    let position = start;
-    for (let turn = 0; ; turn = 1 - turn) {
-      const buffer = buffers[turn === 0 ? 0 : 1];
-      let filled = 0;
-      // A pipe gives what it has.
-      while (filled < pieceBytes) {
-        const at = position === undefined ? null : position + filled;
-        const { bytesRead } = await file.read(buffer, filled, pieceBytes - filled, at);
-        if (bytesRead === 0) break;
-        filled += bytesRead;
-      }
-      if (filled === 0) return;
-      yield buffer.subarray(0, filled);
-      if (position !== undefined) position += filled;
-    }
-  } finally {
-    await file.close();
-  }
-}
-
-async function* after(header: Uint8Array, segments: ByteSource): AsyncGenerator<Uint8Array> {
-  yield header;
-  yield* segments;
-}
-
-async function* counted(
-  source: ByteSource,
-  total: number | undefined,
-  onProgress: Progress | undefined,
-): AsyncGenerator<Uint8Array> {
-  let done = 0;
-  for await (const piece of source) {
-    yield piece;
-    done += piece.length;
-    onProgress?.(done, total);
-  }
-}
-
-/** Undefined for what is no regular file. */
-async function sizeOf(path: string): Promise<number | undefined> {
-  const found = await stat(path);
-  return found.isFile() ? found.size : undefined;
 }
 
 /** Of a file that is being rewrapped, or whose rewrapping was cut off: the header as it was before. */

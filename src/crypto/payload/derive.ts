@@ -39,6 +39,28 @@ export async function deriveStreamKey(
   { id, salt, associatedData }: { id: Uint8Array; salt: Uint8Array; associatedData: Uint8Array },
 ): Promise<StreamKey> {
   const info = prefixed(encoder.encode(labels.dataKeyStream), purposeOf('stream'), id, associatedData);
+  return streamKeyFrom(ciphers, secret, { salt, info });
+}
+
+/** For a stream whose data key is sealed to public keys. @param startHash SHA-256 of its header before the commitment */
+export async function deriveSealedStreamKey(
+  ciphers: PayloadCiphers,
+  secret: Secret,
+  {
+    startHash,
+    salt,
+    associatedData,
+  }: { startHash: Uint8Array; salt: Uint8Array; associatedData: Uint8Array },
+): Promise<StreamKey> {
+  const info = prefixed(encoder.encode(labels.sealedStream), startHash, associatedData);
+  return streamKeyFrom(ciphers, secret, { salt, info });
+}
+
+async function streamKeyFrom(
+  ciphers: PayloadCiphers,
+  secret: Secret,
+  { salt, info }: { salt: Uint8Array; info: Uint8Array },
+): Promise<StreamKey> {
   const bytes = keyBytes + commitmentBytes + noncePrefixBytes;
   const derived = await secret.hkdf({ salt, info, bytes });
   const noncePrefix = derived.slice(keyBytes + commitmentBytes);

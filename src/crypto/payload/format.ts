@@ -121,7 +121,12 @@ export function isSameDataKey(wrapped: Uint8Array, other: Uint8Array): boolean {
 
 /** The id of the key that wrapped a data key, in its text form. */
 export function keyIdOf(wrapped: Uint8Array): string {
-  const hex = Array.from(wrapped.subarray(4, 20), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return keyIdFrom(wrapped.subarray(4, 20));
+}
+
+/** The text form of an id of 16 bytes. */
+export function keyIdFrom(id: Uint8Array): string {
+  const hex = Array.from(id, (byte) => byte.toString(16).padStart(2, '0')).join('');
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
