@@ -8,6 +8,7 @@ const down = {
   access: ['audit'],
   keys: ['access', 'hsm'],
   macs: ['keys'],
+  importing: ['keys'],
   // A batch has items of both.
   envelope: ['keys', 'macs'],
   fields: ['envelope'],
@@ -23,6 +24,7 @@ const down = {
 const capabilities = [
   'keys',
   'macs',
+  'importing',
   'envelope',
   'fields',
   'rotation',

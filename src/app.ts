@@ -4,6 +4,7 @@ import { envelopeRoutes } from './envelope/routes.ts';
 import { exchangeRoutes } from './exchange/routes.ts';
 import { sealingRoutes } from './exchange/routes-sealing.ts';
 import type { AnyRoute } from './http/route.ts';
+import { importRoutes } from './importing/routes.ts';
 import { keyRoutes } from './keys/routes.ts';
 import { publicKeyRoutes } from './keys/routes-public-key.ts';
 import { macRoutes } from './macs/routes.ts';
@@ -18,6 +19,7 @@ type Capabilities = Parameters<typeof accessRoutes>[0] &
     readonly sealings: Parameters<typeof sealingRoutes>[0];
     readonly macs: Parameters<typeof macRoutes>[0];
     readonly signing: Parameters<typeof signingRoutes>[0];
+    readonly imports: Parameters<typeof importRoutes>[0];
   };
 
 /** Every capability's routes, in the order the documentation shows them. */
@@ -25,6 +27,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
   return [
     ...keyRoutes(capabilities.keys),
     ...publicKeyRoutes(capabilities.publicKeys),
+    ...importRoutes(capabilities.imports),
     ...envelopeRoutes(capabilities.envelopes),
     ...exchangeRoutes(capabilities.exchanges),
     ...sealingRoutes(capabilities.sealings),

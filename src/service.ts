@@ -24,6 +24,8 @@ import type { Hsm } from './hsm/hsm.ts';
 import { type Listener, listen } from './http/listen.ts';
 import { steadyReadiness } from './http/readiness.ts';
 import { createHttpApp } from './http/server.ts';
+import { createImports } from './importing/importing.ts';
+import { createWrappingKeys } from './importing/wrapping-keys.ts';
 import { createKeys } from './keys/keys.ts';
 import { createPublicKeys } from './keys/public-keys.ts';
 import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-keys.ts';
@@ -78,6 +80,9 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
       parts.keys
         .flush()
         .catch((error: unknown) => log.warn({ code: codeOf(error) }, 'last uses were not written'));
+      parts.imports
+        .sweep()
+        .catch((error: unknown) => log.warn({ code: codeOf(error) }, 'expired imports were not deleted'));
     }, flushMilliseconds);
     closers.push(async () => clearInterval(flusher));
     const listener = await listen(parts.app, {
@@ -153,6 +158,11 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
   const macWork = createMacWork({ keys, hsm });
   const macs = createMacs({ operations, work: macWork });
   const envelopes = createEnvelopes({ operations, keys, hsm, macWork });
+  const wrappingKeys = createWrappingKeys({
+    ...{ hsm, store, systemKeys, clock },
+    onFailed: (error) => log.warn({ code: codeOf(error) }, 'no key pair for imports was made ahead'),
+  });
+  const imports = createImports({ keys, store, systemKeys, clock, wrappingKeys });
   const exchanges = createExchanges({ keys, hsm });
   const sealings = createSealings({ keys, hsm });
   const threads = createThreads();
@@ -164,7 +174,7 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
   const app = createHttpApp({
     routes: allRoutes({
       ...{ keys, publicKeys: createPublicKeys(keys), envelopes, exchanges, sealings, macs, signing },
-      ...{ namespaces, tokens, audit, operations },
+      ...{ imports, namespaces, tokens, audit, operations },
     }),
     authenticate: (authorization) => authenticator.authenticate(authorization),
     onRefused: (source, code) => audit.countRefusal(source ?? 'unknown', code),
@@ -186,7 +196,7 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
     version,
     limits: config.admission,
   });
-  return { app, audit, keys, threads };
+  return { app, audit, keys, imports, threads };
 }
 
 const probeMilliseconds = 2_000;

@@ -62,6 +62,7 @@ function sealKeyRow({ id, name }: Wanted['key'], versionId: string, ordinal: num
     ...{ state: 'enabled' as const, description: '', tags: '{}', created_at: now, updated_at: now },
     ...{ current_version_id: versionId, current_ordinal: ordinal, revision: ordinal },
     data_key_reuse: null,
+    origin: null,
   });
 }
 

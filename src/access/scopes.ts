@@ -30,6 +30,8 @@ export const actions = {
   'keys.update': ['keys:admin'],
   'keys.rotate': ['keys:admin'],
   'keys.public-key': anyKeyScope,
+  'import.parameters': ['keys:admin'],
+  'import.key': ['keys:admin'],
   'envelope.encrypt': ['keys:encrypt'],
   'envelope.decrypt': ['keys:decrypt'],
   'envelope.rewrap': ['keys:rewrap'],

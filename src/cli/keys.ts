@@ -1,13 +1,15 @@
 import { type Command, Option } from 'commander';
 import type { Client, Key } from '../client/index.ts';
 import { algorithms } from '../crypto/suites.ts';
+import { addImport } from './import-key.ts';
 import { collectPair, type Pairs, wholeNumber, withExamples } from './options.ts';
 import { print, table } from './output.ts';
 import type { Surroundings } from './surroundings.ts';
 
 const keyArgument = ['<key>', 'its name or id'] as const;
 
-export function addKeyCommands(program: Command, { client }: Surroundings): void {
+export function addKeyCommands(program: Command, surroundings: Surroundings): void {
+  const { client } = surroundings;
   const keys = program.command('keys').description('manage keys of a running service');
   addCreate(keys, client);
 
@@ -57,6 +59,7 @@ export function addKeyCommands(program: Command, { client }: Surroundings): void
     withExamples(command, `stathera keys ${verb} payments`);
   }
   addVersions(keys, client);
+  addImport(keys, surroundings);
   addPublicKey(keys, client);
 }
 
@@ -91,11 +94,17 @@ function addCreate(keys: Command, client: Surroundings['client']): void {
     .argument('<name>', 'lower-case letters, digits and . _ -')
     .addOption(algorithm)
     .option('--description <text>', 'what it is for')
+    .addOption(
+      new Option('--origin <origin>', 'where its versions are made; external ones are imported').choices([
+        'hsm',
+        'external',
+      ]),
+    )
     .option('--tag <name=value>', 'a tag; may be repeated', collectPair)
     .action(
       async (
         name: string,
-        { tag, ...options }: { algorithm: string; description?: string; tag?: Pairs },
+        { tag, ...options }: { algorithm: string; description?: string; origin?: string; tag?: Pairs },
         command: Command,
       ) => {
         const request = { name, ...options, ...(tag && { tags: tag }) };
@@ -119,11 +128,12 @@ function addVersions(keys: Command, client: Surroundings['client']): void {
       const items = await Array.fromAsync((await client()).listKeyVersions.all({ key }));
       print(command, { items }, () =>
         table([
-          ['VERSION', 'ALGORITHM', 'STATE', 'CREATED', 'LAST USED'],
+          ['VERSION', 'ALGORITHM', 'STATE', 'ORIGIN', 'CREATED', 'LAST USED'],
           ...items.map((each) => [
             String(each.version),
             each.algorithm,
             each.state,
+            each.origin,
             each.createdAt,
             each.lastUsedAt ?? '-',
           ]),
@@ -154,6 +164,7 @@ function describe(key: Key): string[] {
     ['protection', key.protection],
     ['state', key.state],
     ['current version', String(key.currentVersion)],
+    ['made', key.origin === 'hsm' ? 'in the HSM' : 'elsewhere, and imported'],
     ['description', key.description || '-'],
     [
       'tags',

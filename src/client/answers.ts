@@ -1,6 +1,6 @@
 import type { Base64 } from './bytes.ts';
-import type { Shape } from './operations.ts';
 import { type Members, rowOfItem } from './requests.ts';
+import type { Shape } from './shapes.ts';
 
 /** An answer that is not what the operation gives; it names the place, never the value. */
 export class Mismatch extends Error {

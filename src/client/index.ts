@@ -19,6 +19,7 @@ export type {
   BatchItem,
   BatchResult,
   CallOptions,
+  ImportParameters,
   Key,
   KeyVersion,
   ListOptions,

@@ -1,9 +1,16 @@
 import { sealingOperations } from './operations-sealing.ts';
-
-/** What an answer, or a member of one, must be. */
-export type Shape = Primitive | readonly [Shape] | { readonly [member: string]: Shape };
-/** `bytes` is base64 on the wire, `strings` a map of strings. */
-type Primitive = 'string' | 'integer' | 'boolean' | 'bytes' | 'strings';
+import {
+  keyAnswer,
+  made,
+  namespaceAnswer,
+  opened,
+  pageOf,
+  recordAnswer,
+  type Shape,
+  sealed,
+  tokenAnswer,
+  versionAnswer,
+} from './shapes.ts';
 
 export interface OperationRow {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
@@ -20,76 +27,6 @@ export interface OperationRow {
   readonly open?: true;
   /** Undefined: no content. */
   readonly answer?: Shape | 'text' | 'batch';
-}
-
-const keyAnswer = {
-  id: 'string',
-  name: 'string',
-  algorithm: 'string',
-  purpose: 'string',
-  protection: 'string',
-  state: 'string',
-  description: 'string',
-  tags: 'strings',
-  currentVersion: 'integer',
-  'dataKeyReuse?': { messages: 'integer', bytes: 'integer', seconds: 'integer' },
-  createdAt: 'string',
-  updatedAt: 'string',
-  'lastUsedAt?': 'string',
-} as const;
-
-const versionAnswer = {
-  id: 'string',
-  version: 'integer',
-  algorithm: 'string',
-  protection: 'string',
-  state: 'string',
-  createdAt: 'string',
-  'lastUsedAt?': 'string',
-  usesReserved: 'integer',
-} as const;
-
-const namespaceAnswer = { id: 'string', name: 'string', region: 'string', createdAt: 'string' } as const;
-
-const tokenAnswer = {
-  id: 'string',
-  name: 'string',
-  namespace: 'string',
-  scopes: ['string'],
-  'keys?': ['string'],
-  createdAt: 'string',
-  'expiresAt?': 'string',
-  'revokedAt?': 'string',
-} as const;
-
-const target = { kind: 'string', 'id?': 'string', 'name?': 'string', 'version?': 'integer' } as const;
-
-const recordAnswer = {
-  id: 'string',
-  time: 'string',
-  namespaceId: 'string',
-  requestId: 'string',
-  principal: { kind: 'string', 'id?': 'string', 'name?': 'string' },
-  'source?': 'string',
-  action: 'string',
-  'target?': target,
-  outcome: 'string',
-  'code?': 'string',
-  'items?': [{ action: 'string', 'target?': target, outcome: 'string', 'code?': 'string' }],
-  'count?': 'integer',
-  'replayed?': 'boolean',
-  writer: 'string',
-  sequence: 'integer',
-  head: 'string',
-} as const;
-
-const sealed = { ciphertext: 'bytes', keyId: 'string', keyVersion: 'integer' } as const;
-const opened = { plaintext: 'bytes', keyId: 'string', keyVersion: 'integer' } as const;
-
-const made = { keyId: 'string', keyVersion: 'integer' } as const;
-
-function pageOf<const Item extends Shape>(item: Item) {
-  return { items: [item], 'nextCursor?': 'string' } as const;
 }
 
 /**
@@ -117,6 +54,29 @@ export const operations = {
     path: '/v1/keys/{key}/versions/{version}',
     retry: 'safe',
     answer: versionAnswer,
+  },
+
+  getImportParameters: {
+    method: 'POST',
+    path: '/v1/keys/{key}/import-parameters',
+    retry: 'key',
+    answer: {
+      ...{
+        importId: 'string',
+        keyId: 'string',
+        algorithm: 'string',
+        keyBytes: 'integer',
+        wrapping: 'string',
+      },
+      ...{ publicKey: 'bytes', 'suite?': 'string', 'info?': 'bytes', expiresAt: 'string' },
+    },
+  },
+  importKey: {
+    method: 'POST',
+    path: '/v1/keys/{key}/import',
+    bytes: ['checkValue', 'wrappedKey'],
+    retry: 'key',
+    answer: { ...keyAnswer, checkValue: 'bytes' },
   },
 
   encrypt: {

@@ -5,6 +5,7 @@ import type * as envelope from '../envelope/routes-schemas.ts';
 import type * as exchange from '../exchange/routes-schemas.ts';
 import type * as sealing from '../exchange/routes-schemas-sealing.ts';
 import type { listQuery } from '../http/validation.ts';
+import type * as importing from '../importing/routes-schemas.ts';
 import type * as keys from '../keys/routes-schemas.ts';
 import type * as macs from '../macs/routes-schemas.ts';
 import type * as signing from '../signing/routes-schemas.ts';
@@ -14,7 +15,7 @@ import type * as signing from '../signing/routes-schemas.ts';
 
 /** Members that are bytes here and base64 on the wire, wherever the schema has a string. */
 type ByteMember =
-  | ('plaintext' | 'ciphertext' | 'wrapped' | 'bytes' | 'message' | 'mac')
+  | ('plaintext' | 'ciphertext' | 'wrapped' | 'bytes' | 'message' | 'mac' | 'wrappedKey' | 'checkValue')
   | ('digest' | 'mu' | 'context' | 'signature')
   | (
       | 'publicKey'
@@ -54,7 +55,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
   /** For all attempts together; default the client's. */
   readonly timeoutMs?: number | undefined;
-  /** Of createKey, rotateKey, createToken and createNamespace; one is made when it is absent. */
+  /** Of what makes something (`createKey`, `rotateKey`, `importKey` …); one is made when it is absent. */
   readonly idempotencyKey?: string | undefined;
 }
 
@@ -82,6 +83,7 @@ type ListArguments<Input, Options> =
 
 export type Key = Answered<typeof keys.keyAnswer>;
 export type KeyVersion = Answered<typeof keys.versionAnswer>;
+export type ImportParameters = Answered<typeof importing.parametersAnswer>;
 export type Token = Answered<typeof access.tokenAnswer>;
 export type Namespace = Answered<typeof access.namespaceAnswer>;
 export type AuditRecord = ItemOf<Answered<typeof audit.recordsAnswer>>;
@@ -126,6 +128,13 @@ export interface Operations {
   updateKeyVersion: Operation<
     Given<typeof keys.versionParams> & Given<typeof keys.updateVersionBody>,
     KeyVersion
+  >;
+
+  /** For one import: what `wrapKey` of `stathera-kms/client` on Node takes. */
+  getImportParameters: Operation<KeyParams & Given<typeof importing.parametersBody>, ImportParameters>;
+  importKey: Operation<
+    KeyParams & Given<typeof importing.importBody>,
+    Answered<typeof importing.importedAnswer>
   >;
 
   /** Up to 4 KiB inside the HSM, up to 720 KiB under a data key in the service. */

@@ -7,8 +7,10 @@ export type KeyKind = SecretKind | PairKind;
 export type SecretKind = 'kek' | 'aes-128' | 'aes-256' | MacKind;
 /** Keys that make MACs and nothing else: HMAC over SHA-2 of so many bits, AES-CMAC under AES of so many. */
 export type MacKind = 'hmac-256' | 'hmac-384' | 'hmac-512' | 'cmac-128' | 'cmac-256';
-/** The private key of a pair, for signatures and nothing else. */
-export type PairKind = (typeof pairKinds)[number];
+/** The private key of a pair, for signatures and nothing else, or for decryption and nothing else. */
+export type PairKind = (typeof pairKinds)[number] | DecryptionKind;
+export type DecryptionKind = (typeof decryptionKinds)[number];
+export const decryptionKinds = ['rsa-2048-decrypt', 'rsa-3072-decrypt', 'rsa-4096-decrypt'] as const;
 export const pairKinds = [
   ...(['ec-p256', 'ec-p384', 'ec-p521', 'ec-secp256k1'] as const),
   ...(['rsa-2048', 'rsa-3072', 'rsa-4096'] as const),
@@ -118,6 +120,20 @@ export interface Hsm {
    * @returns r ‖ s of the curve's length each; of RSA as many bytes as the modulus
    */
   sign(key: KeyRef, mechanism: SignatureMechanism, data: Uint8Array): Promise<Uint8Array>;
+
+  /**
+   * RSADP (RFC 8017 §5.1.2): the power alone, since tokens differ in the paddings they can take away. What comes back
+   * is to be unpadded in constant time. In the lane of signatures.
+   * @param data as many bytes as the modulus
+   * @returns as many bytes, for the caller to wipe. @throws HsmRejected for a number not below the modulus
+   */
+  decryptRsa(key: KeyRef, data: Uint8Array): Promise<Uint8Array>;
+
+  /**
+   * Takes a key made elsewhere into the token and gives it wrapped under `under`; nothing of it stays in the token.
+   * @param value of the kind's length; for the caller to wipe
+   */
+  importSecret(kind: SecretKind, value: Uint8Array, under: KeyRef): Promise<Uint8Array>;
 
   /** SP 800-108r1 counter mode over HMAC-SHA-256 in the token; see crypto/kdf.ts. @param key of kind `hmac-256` */
   derive(key: KeyRef, input: { label: string; context: Uint8Array; bytes: number }): Promise<Uint8Array>;

@@ -80,6 +80,17 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'The key is not for this operation',
     'Its purpose or its algorithm does not have the operation; a key of another one does.',
   ),
+  'key/version-expired': kind(
+    409,
+    'The key version is expired',
+    'It was imported until a time that is over. Import the next one.',
+  ),
+  'key/external': kind(409, 'The key is made elsewhere', 'Its versions are imported: the HSM makes none.'),
+  'key/nothing-imported': kind(
+    409,
+    'Nothing was imported yet',
+    'The key was created for versions made elsewhere: import the first one.',
+  ),
   'key/conflict': kind(409, 'The key was changed meanwhile', 'Read it and decide again.'),
   'envelope/decryption-failed': kind(
     400,
@@ -105,6 +116,16 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     400,
     'The signature is not valid',
     'It is not the message’s under this version of the key, or not encoded as it must be.',
+  ),
+  'import/not-found': kind(
+    404,
+    'No such import',
+    'Its parameters were never given for this key, or are used, replaced by newer ones or expired: ask for new ones.',
+  ),
+  'import/refused': kind(
+    400,
+    'The import is refused',
+    'The wrapped key does not open with these parameters. The service does not tell why.',
   ),
   'audit/unavailable': kind(503, 'The audit log cannot be written', unavailable),
   'hsm/unavailable': kind(503, 'The HSM does not answer', unavailable),

@@ -8,13 +8,23 @@ import type { KeyRow, KeyVersionRow, VersionState } from '../store/schema.ts';
 import type { Store, StoreTransaction } from '../store/store.ts';
 import { type Key, type KeyView, keyNotFound, keyView, targetOf } from './key.ts';
 import type { Lookup } from './lookup.ts';
-import type { MakeVersion } from './versions.ts';
+import type { MakeVersion, Material } from './versions.ts';
 
 /** The changes of existing keys: read, authenticate, seal, and write only if nobody else did meanwhile. */
 export interface KeyChanges {
   key(operation: Operation, key: Key, change: Partial<KeyRow>): Promise<KeyView>;
-  rotate(operation: Operation, key: Key): Promise<KeyView>;
+  /**
+   * A new version, with which the key makes everything from now on.
+   * @param imported absent: the HSM makes it; `also` commits with it
+   */
+  rotate(operation: Operation, key: Key, imported?: Imported): Promise<KeyView>;
   version(operation: Operation, key: Key, row: KeyVersionRow, state: VersionState): Promise<KeyVersionRow>;
+}
+
+export interface Imported<Answer extends object = object> {
+  readonly material: Material;
+  /** Commits with the version. @returns plain JSON that is answered with the key */
+  readonly also: (tx: StoreTransaction) => Promise<Answer>;
 }
 
 /** Version states that may decrypt; `enabled` alone may encrypt. */
@@ -48,7 +58,7 @@ export function createKeyChanges({
     operation: Operation,
     row: KeyRow,
     change: Partial<KeyRow>,
-    also?: (tx: StoreTransaction) => Promise<void>,
+    also?: (tx: StoreTransaction) => Promise<object | undefined>,
   ): Promise<KeyView> {
     const { mac: _, ...current } = row;
     const next = await rows.seal('keys', {
@@ -67,8 +77,7 @@ export function createKeyChanges({
           .where('revision', '=', row.revision)
           .executeTakeFirst();
         if (result.numUpdatedRows !== 1n) throw conflict();
-        await also?.(tx);
-        return keyView(next, lastUsedAt);
+        return { ...keyView(next, lastUsedAt), ...(await also?.(tx)) };
       });
     } finally {
       // Also when the outcome is unknown: what the store says is what counts.
@@ -79,19 +88,24 @@ export function createKeyChanges({
   return {
     key: async (operation, key, change) => await write(operation, await authenticRow(key), change),
 
-    async rotate(operation, key) {
+    async rotate(operation, key, imported) {
       const row = await authenticRow(key);
       const ordinal = row.current_ordinal + 1;
       const version = await makeVersion(
         { id: row.id, namespaceId: row.namespace_id, algorithm: row.algorithm as Algorithm },
         ordinal,
+        imported?.material,
       );
       operation.target({ ...targetOf(key), version: ordinal });
       return await write(
         operation,
         row,
         { current_version_id: version.id, current_ordinal: ordinal },
-        version.insert,
+        async (tx) => {
+          const answer = await imported?.also(tx);
+          await version.insert(tx);
+          return answer;
+        },
       );
     },
 

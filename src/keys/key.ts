@@ -1,6 +1,7 @@
 import type { AuditTarget } from '../audit/entry.ts';
 import { ServiceError } from '../core/errors.ts';
 import { idBytes } from '../core/ids.ts';
+import type { ImportWrapping } from '../crypto/import-wrapping.ts';
 import type { ReuseLimits } from '../crypto/payload/data-keys.ts';
 import {
   type Algorithm,
@@ -26,6 +27,8 @@ export interface Key {
   readonly currentOrdinal: number;
   /** Messages are encrypted under data keys that are used again; absent: by the version, or a data key each. */
   readonly dataKeyReuse?: ReuseLimits;
+  /** Its versions are imported, none is made. */
+  readonly external: boolean;
 }
 
 /** A version of a key, ready for use in the HSM. */
@@ -39,6 +42,8 @@ export interface KeyVersion<Of extends Suite = Suite> {
   /** Its key in the token; where the suite is `hsm-sealed`, what seals the seed and nothing else. */
   readonly ref: KeyRef;
   readonly sealedSeed?: Uint8Array;
+  /** From then on it may not be used. */
+  readonly expiresAt?: number;
   /** Of a key pair, in its raw form. */
   readonly publicKey?: Uint8Array;
   /** Its ids as ciphertexts hold them, 16 bytes each: every operation needs them. */
@@ -73,7 +78,9 @@ export interface KeyView {
   readonly state: KeyState;
   readonly description: string;
   readonly tags: Readonly<Record<string, string>>;
+  /** 0: none was imported yet. */
   readonly currentVersion: number;
+  readonly origin: 'hsm' | 'external';
   readonly dataKeyReuse?: ReuseLimits;
   readonly createdAt: number;
   readonly updatedAt: number;
@@ -86,7 +93,10 @@ export interface KeyVersionView {
   readonly algorithm: Algorithm;
   readonly protection: string;
   readonly state: VersionState;
+  /** `hsm`: made there; else how it came wrapped. */
+  readonly origin: 'hsm' | ImportWrapping;
   readonly createdAt: number;
+  readonly expiresAt?: number;
   readonly lastUsedAt?: number;
   /** Upper bound of the uses made: counted in reserved blocks. */
   readonly usesReserved: number;
@@ -103,6 +113,7 @@ export function keyView(row: Omit<KeyRow, 'mac'>, lastUsedAt: number | undefined
     description: row.description,
     tags: JSON.parse(row.tags) as Record<string, string>,
     currentVersion: row.current_ordinal,
+    origin: row.origin ?? 'hsm',
     ...reuseOf(row),
     createdAt: row.created_at,
     updatedAt: row.updated_at,
@@ -119,6 +130,7 @@ export function keyFromRow(row: KeyRow): Key {
     state: row.state,
     currentVersionId: row.current_version_id,
     currentOrdinal: row.current_ordinal,
+    external: row.origin === 'external',
     ...reuseOf(row),
   };
 }
@@ -140,6 +152,7 @@ export function versionFromRow(row: KeyVersionRow, kek: KeyRef): KeyVersion {
     suite,
     ref: { id: row.id, kind: suite.keyKind, blob: wrappedKey, under: kek },
     ...(sealedSeed && { sealedSeed }),
+    ...(row.expires_at !== null && { expiresAt: row.expires_at }),
     ...(row.public_key && { publicKey: row.public_key }),
     idBytes: versionIdBytes({ id: row.id, keyId: row.key_id, namespaceId: row.namespace_id }),
   };
@@ -214,6 +227,10 @@ function anotherPurpose(): ServiceError {
 
 export function keyNotFound(): ServiceError {
   return new ServiceError('key/not-found', 'There is no such key.');
+}
+
+export function nothingImported(): ServiceError {
+  return new ServiceError('key/nothing-imported', 'The key waits for its first import.');
 }
 
 /** One refusal for every operation that a key is not for. */

@@ -10,7 +10,7 @@ import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { KeyState, VersionState } from '../store/schema.ts';
 import { isUniqueViolation, type Store } from '../store/store.ts';
-import { createKeyChanges } from './change.ts';
+import { createKeyChanges, type Imported } from './change.ts';
 import {
   type Key,
   type KeyVersion,
@@ -33,6 +33,8 @@ export interface CreateKeyRequest {
   readonly description: string;
   readonly tags: Readonly<Record<string, string>>;
   readonly dataKeyReuse?: ReuseLimits | undefined;
+  /** `external`: without a version, until one is imported. */
+  readonly origin?: 'hsm' | 'external' | undefined;
 }
 
 export interface UpdateKeyRequest {
@@ -59,6 +61,12 @@ export interface Keys extends UsableVersions {
   updateVersion(caller: Caller, key: string, ordinal: number, state: VersionState): Promise<KeyVersionView>;
   /** Makes a new version and encrypts with it from now on; old ones go on decrypting. @throws key/conflict */
   rotate(caller: Caller, key: string): Promise<KeyView>;
+  /** A new version of material from elsewhere, inside `use`. @throws key/conflict */
+  importVersion<Answer extends object>(
+    operation: Operation,
+    key: Key,
+    imported: Imported<Answer>,
+  ): Promise<KeyView & Answer>;
   /** The way for another capability to use one key: finds it, authorizes, runs `work`, and records it. */
   use<T>(
     caller: Caller,
@@ -125,7 +133,8 @@ export function createKeys({
   /** The usage limit of a version was reached: the service itself rotates, unless it was done already. */
   async function forceRotation(version: KeyVersion): Promise<void> {
     await use(serviceCaller(version.namespaceId), 'keys.rotate', version.keyId, async (key, operation) => {
-      if (key.currentVersionId === version.id) await changes.rotate(operation, key);
+      if (key.currentVersionId !== version.id || key.external) return;
+      await changes.rotate(operation, key);
     });
   }
 
@@ -138,7 +147,10 @@ export function createKeys({
         if (!maySee(caller.principal, { id, name })) {
           throw new ServiceError('access/denied', 'The name lies outside the keys this token is for.');
         }
-        const version = await makeVersion({ id, namespaceId, algorithm: request.algorithm }, 1);
+        const external = request.origin === 'external';
+        const version = external
+          ? undefined
+          : await makeVersion({ id, namespaceId, algorithm: request.algorithm }, 1);
         const now = clock.now();
         const row = await rows.seal('keys', {
           id,
@@ -151,14 +163,15 @@ export function createKeys({
           state: 'enabled' as const,
           description: request.description,
           tags: JSON.stringify(request.tags),
-          current_version_id: version.id,
-          current_ordinal: 1,
+          current_version_id: version?.id ?? '',
+          current_ordinal: version ? 1 : 0,
+          origin: external ? ('external' as const) : null,
           data_key_reuse: reuseText(request.dataKeyReuse),
           created_at: now,
           updated_at: now,
           revision: 1,
         });
-        operation.target({ kind: 'key', id, name, version: 1 });
+        operation.target({ kind: 'key', id, name, ...(version && { version: 1 }) });
         return await operation.change(async (tx) => {
           try {
             await tx.insertInto('keys').values(row).execute();
@@ -166,7 +179,7 @@ export function createKeys({
             if (!isUniqueViolation(error)) throw error;
             throw new ServiceError('key/exists', 'A key of this name exists.');
           }
-          await version.insert(tx);
+          await version?.insert(tx);
           return keyView(row, undefined);
         });
       });
@@ -197,12 +210,24 @@ export function createKeys({
       }),
 
     rotate: (caller, ref) =>
-      use(caller, 'keys.rotate', ref, (key, operation) => changes.rotate(operation, key)),
+      use(caller, 'keys.rotate', ref, (key, operation) => {
+        if (key.external)
+          throw new ServiceError(
+            'key/external',
+            'The versions of this key are imported: import the next one.',
+          );
+        return changes.rotate(operation, key);
+      }),
 
     use,
     find: lookup.find,
 
-    ...createUsableVersions({ lookup, usage }),
+    importVersion: async <Answer extends object>(
+      operation: Operation,
+      key: Key,
+      imported: Imported<Answer>,
+    ) => (await changes.rotate(operation, key, imported)) as KeyView & Answer,
+    ...createUsableVersions({ lookup, usage, clock }),
     touch: (version) => usage.touch(version.id),
     flush: () => usage.flush(),
     close: () => usage.close(),

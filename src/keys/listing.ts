@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import type { Principal } from '../access/caller.ts';
 import { ServiceError } from '../core/errors.ts';
 import { cutPage, idAfter, invalidCursor, type Page, type PageRequest } from '../core/page.ts';
+import type { ImportWrapping } from '../crypto/import-wrapping.ts';
 import type { Algorithm } from '../crypto/suites.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { KeyRow, KeyVersionRow } from '../store/schema.ts';
@@ -53,7 +54,9 @@ export function createKeyListing({
       algorithm: row.algorithm as Algorithm,
       protection: row.protection,
       state: row.state,
+      origin: (row.origin as ImportWrapping | null) ?? 'hsm',
       createdAt: row.created_at,
+      ...(row.expires_at !== null && { expiresAt: row.expires_at }),
       ...(lastUsedAt !== undefined && { lastUsedAt }),
       usesReserved: reserved,
     };

@@ -4,14 +4,21 @@ import { ServiceError } from '../core/errors.ts';
 import { isId } from '../core/ids.ts';
 import type { KeyRow, KeyVersionRow } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
-import { type Key, type KeyVersion, keyFromRow, keyNotFound, versionFromRow } from './key.ts';
+import {
+  type Key,
+  type KeyVersion,
+  keyFromRow,
+  keyNotFound,
+  nothingImported,
+  versionFromRow,
+} from './key.ts';
 import type { SystemKeys } from './system-keys.ts';
 
 /** Finds keys and versions: from memory when they were used lately, else from the store, authenticated. */
 export interface Lookup {
   /** @throws key/not-found when there is none, or the principal may not see it: the same answer */
   find(principal: Principal, ref: string): Promise<Key>;
-  /** The version a key encrypts with. */
+  /** The version a key encrypts with. @throws key/nothing-imported */
   current(key: Key): Promise<KeyVersion>;
   /** @returns undefined unless it is a version of this key */
   version(key: Key, versionId: string): Promise<KeyVersion | undefined>;
@@ -90,6 +97,7 @@ export function createLookup({
       return key;
     },
     async current(key) {
+      if (key.currentOrdinal === 0) throw nothingImported();
       const found = await version(key, key.currentVersionId);
       if (found?.ordinal === key.currentOrdinal) return found;
       throw new ServiceError('internal', 'A stored record is missing.', {

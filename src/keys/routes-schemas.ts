@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { importWrappings, isImportable } from '../crypto/import-wrapping.ts';
 import {
   type Algorithm,
   algorithms,
@@ -67,6 +68,14 @@ export const createBody = z
     description: description.optional().transform((value) => value ?? ''),
     tags: tagsSchema.optional().transform((value) => value ?? {}),
     dataKeyReuse: dataKeyReuse.optional(),
+    origin: z
+      .enum(['hsm', 'external'])
+      .optional()
+      .meta({
+        description:
+          'Where its versions are made. `external`: elsewhere; it has none until one is imported, and is not rotated. ' +
+          'Default `hsm`.',
+      }),
   })
   .transform(({ purpose, ...body }, context) => {
     const algorithm: Algorithm = body.algorithm ?? defaultAlgorithms[purpose ?? 'encrypt'];
@@ -74,6 +83,8 @@ export const createBody = z
     if (actual !== (purpose ?? actual)) return violate(context, { rule: 'purpose' }, ['purpose']);
     if (actual !== 'encrypt' && body.dataKeyReuse)
       return violate(context, { rule: 'purpose' }, ['dataKeyReuse']);
+    if (body.origin === 'external' && !isImportable(suites[algorithm]))
+      return violate(context, { rule: 'purpose' }, ['origin']);
     return { ...body, algorithm };
   });
 
@@ -99,7 +110,8 @@ export const keyAnswer = z.object({
   state: z.enum(['enabled', 'disabled']),
   description: z.string(),
   tags: z.record(z.string(), z.string()),
-  currentVersion: z.int().min(1),
+  currentVersion: z.int().min(0).meta({ description: '0: none was imported yet.' }),
+  origin: z.enum(['hsm', 'external']),
   dataKeyReuse: dataKeyReuse.optional(),
   createdAt: timestampText,
   updatedAt: timestampText,
@@ -113,7 +125,13 @@ export const versionAnswer = z.object({
   algorithm: z.enum(algorithms),
   protection: z.string(),
   state: z.enum(versionStates),
+  origin: z.enum(['hsm', ...importWrappings]).meta({
+    description:
+      '`hsm`: made there. Else imported, wrapped as named: the key was in the service’s memory when it was imported, ' +
+      'and may be elsewhere still.',
+  }),
   createdAt: timestampText,
+  expiresAt: timestampText.optional(),
   lastUsedAt: timestampText.optional(),
   usesReserved: z.int().meta({ description: 'Upper bound of the encryptions made, counted in blocks.' }),
 });

@@ -84,7 +84,7 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       idempotent: true,
       request: { params, body: z.strictObject({}) },
       answer: { status: 200, description: 'The key with its new version.', body: keyAnswer },
-      problems: ['key/not-found', 'key/conflict'],
+      problems: ['key/not-found', 'key/external', 'key/conflict'],
       example: {},
       handle: async ({ caller, params: { key } }) => keyOut(await keys.rotate(caller, key)),
     }),
@@ -132,7 +132,7 @@ function versionRoutes(keys: Keys): AnyRoute[] {
   ];
 }
 
-function keyOut({ createdAt, updatedAt, lastUsedAt, ...key }: KeyView): z.output<typeof keyAnswer> {
+export function keyOut({ createdAt, updatedAt, lastUsedAt, ...key }: KeyView): z.output<typeof keyAnswer> {
   return {
     ...key,
     tags: { ...key.tags },
@@ -142,10 +142,16 @@ function keyOut({ createdAt, updatedAt, lastUsedAt, ...key }: KeyView): z.output
   };
 }
 
-function versionOut({ createdAt, lastUsedAt, ...version }: KeyVersionView): z.output<typeof versionAnswer> {
+function versionOut({
+  createdAt,
+  expiresAt,
+  lastUsedAt,
+  ...version
+}: KeyVersionView): z.output<typeof versionAnswer> {
   return {
     ...version,
     createdAt: toTimestamp(createdAt),
+    ...(expiresAt !== undefined && { expiresAt: toTimestamp(expiresAt) }),
     ...(lastUsedAt !== undefined && { lastUsedAt: toTimestamp(lastUsedAt) }),
   };
 }

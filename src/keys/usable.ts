@@ -1,3 +1,4 @@
+import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import type { Suite } from '../crypto/suites.ts';
 import type { VersionState } from '../store/schema.ts';
@@ -29,17 +30,17 @@ export type Use = 'make' | 'open' | 'show';
 export interface UsableVersions {
   /**
    * The version to encrypt with, its uses counted (default 1).
-   * @throws key/wrong-purpose, key/disabled, key/version-disabled, key/usage-exhausted, key/conflict
+   * @throws key/wrong-purpose, key/disabled, key/version-disabled, key/version-expired, key/usage-exhausted, key/conflict
    */
   encrypting(key: Key, uses?: number): Promise<CipherVersion>;
   /**
    * The version to decrypt with; undefined when it is none of this key.
-   * @throws key/wrong-purpose, key/disabled, key/version-disabled
+   * @throws key/wrong-purpose, key/disabled, key/version-disabled, key/version-expired
    */
   decrypting(key: Key, versionId: string): Promise<CipherVersion | undefined>;
   /**
    * A key pair of an exchange key: the current one, or that of an ordinal.
-   * @throws key/wrong-purpose, key/not-found, key/disabled, key/version-disabled
+   * @throws key/wrong-purpose, key/not-found, key/disabled, key/version-disabled, key/version-expired
    */
   exchanging(key: Key, use: Use, ordinal?: number): Promise<ExchangeVersion>;
   /** A version of a MAC key. @throws as `exchanging` */
@@ -54,7 +55,19 @@ const statesFor: Readonly<Record<Use, readonly VersionState[] | undefined>> = {
   show: undefined,
 };
 
-export function createUsableVersions({ lookup, usage }: { lookup: Lookup; usage: Usage }): UsableVersions {
+export function createUsableVersions({
+  lookup,
+  usage,
+  clock,
+}: {
+  lookup: Lookup;
+  usage: Usage;
+  clock: Clock;
+}): UsableVersions {
+  function requireLive({ expiresAt }: KeyVersion): void {
+    if (expiresAt !== undefined && clock.now() >= expiresAt) throw versionExpired();
+  }
+
   /** Of a purpose whose ciphertexts, MACs or signatures do not name their version. */
   function byOrdinal<Version>(purpose: Suite['purpose'], as: (version: KeyVersion) => Version) {
     return async (key: Key, use: Use, ordinal?: number): Promise<Version> => {
@@ -65,6 +78,7 @@ export function createUsableVersions({ lookup, usage }: { lookup: Lookup; usage:
       if (version === undefined) throw keyNotFound();
       const may = statesFor[use];
       if (may && !may.includes(version.state)) throw versionDisabled();
+      if (may) requireLive(version);
       return as(version);
     };
   }
@@ -75,6 +89,7 @@ export function createUsableVersions({ lookup, usage }: { lookup: Lookup; usage:
       if (key.state !== 'enabled') throw disabled();
       const version = asCipher(await lookup.current(key));
       if (version.state !== 'enabled') throw versionDisabled();
+      requireLive(version);
       await usage.take(version, uses);
       usage.touch(version.id);
       return version;
@@ -85,6 +100,7 @@ export function createUsableVersions({ lookup, usage }: { lookup: Lookup; usage:
       if (key.state !== 'enabled') throw disabled();
       const version = await lookup.version(key, versionId);
       if (version && !decryptingStates.includes(version.state)) throw versionDisabled();
+      if (version) requireLive(version);
       return version && asCipher(version);
     },
 
@@ -100,4 +116,11 @@ function disabled(): ServiceError {
 
 function versionDisabled(): ServiceError {
   return new ServiceError('key/version-disabled', 'This version of the key may not be used for this.');
+}
+
+function versionExpired(): ServiceError {
+  return new ServiceError(
+    'key/version-expired',
+    'This version of the key was imported until a time that is over.',
+  );
 }

@@ -1,5 +1,7 @@
+import { concatBytes } from '../core/bytes.ts';
 import type { Clock } from '../core/clock.ts';
 import { newId } from '../core/ids.ts';
+import { isImportable } from '../crypto/import-wrapping.ts';
 import { publicKeyOf } from '../crypto/kem/pairs.ts';
 import { schemes } from '../crypto/signatures/schemes.ts';
 import { type Algorithm, suites } from '../crypto/suites.ts';
@@ -30,7 +32,16 @@ function seedMakerOf(suite: (typeof suites)[Algorithm]): SeedMaker {
   return scheme.kind === 'seed' ? scheme : {};
 }
 
-export type MakeVersion = (key: OfKey, ordinal: number) => Promise<NewVersion>;
+/** A key that was made elsewhere. */
+export interface Material {
+  /** Of the algorithm's length; for whoever gives it to wipe. */
+  readonly value: Uint8Array;
+  readonly origin: string;
+  readonly expiresAt: number | null;
+}
+
+/** @param material absent: the HSM makes the key */
+export type MakeVersion = (key: OfKey, ordinal: number, material?: Material) => Promise<NewVersion>;
 
 /**
  * Makes versions: generated in the HSM, wrapped under the namespace's KEK or sealed, rows authenticated. Nothing is
@@ -51,8 +62,10 @@ export function createVersionMaker({
     key: OfKey,
     id: string,
     kek: KeyRef,
+    material: Material | undefined,
   ): Promise<{ blob: Uint8Array; publicKey?: Uint8Array }> {
     const suite = suites[key.algorithm];
+    if (material !== undefined) return { blob: await importBlob(key, id, kek, material) };
     if (suite.purpose === 'sign' && suite.keyKind !== 'aes-256')
       return await hsm.generatePair(suite.keyKind, kek);
     if (suite.protection !== 'hsm-sealed') return { blob: await hsm.generate(suite.keyKind, kek) };
@@ -60,11 +73,21 @@ export function createVersionMaker({
     return await makeSeedBlob(hsm, { id, kek, owner: { idBytes, suite } }, seedMakerOf(suite));
   }
 
-  return async (key, ordinal) => {
+  async function importBlob(key: OfKey, id: string, kek: KeyRef, { value }: Material): Promise<Uint8Array> {
+    const suite = suites[key.algorithm];
+    if (!isImportable(suite)) throw new TypeError('only symmetric keys are imported');
+    if (suite.protection !== 'hsm-sealed') return await hsm.importSecret(suite.keyKind, value, kek);
+    const idBytes = versionIdBytes({ id, keyId: key.id, namespaceId: key.namespaceId });
+    // What is drawn is wiped, once it is sealed.
+    const draw = async () => concatBytes(value);
+    return (await makeSeedBlob(hsm, { id, kek, owner: { idBytes, suite } }, { draw })).blob;
+  }
+
+  return async (key, ordinal, material) => {
     const kek = await systemKeys.activeKek(key.namespaceId);
     const id = newId();
     const { purpose, protection } = suites[key.algorithm];
-    const { blob, publicKey } = await makeBlob(key, id, kek);
+    const { blob, publicKey } = await makeBlob(key, id, kek, material);
     const version = await rows.seal('key_versions', {
       id,
       namespace_id: key.namespaceId,
@@ -78,6 +101,8 @@ export function createVersionMaker({
       kek_id: kek.id,
       public_key: publicKey ?? null,
       blob,
+      origin: material?.origin ?? null,
+      expires_at: material?.expiresAt ?? null,
       created_at: clock.now(),
       revision: 1,
     });

@@ -43,8 +43,40 @@ const leases: Migration = {
   },
 };
 
+/** Code before it refuses the rows in which a new column is set, and no others. */
+const imports: Migration = {
+  number: 4,
+  name: 'imports',
+  oldestCode: 1,
+  async up(db, { binary, text, integer }) {
+    await db.schema.alterTable('keys').addColumn('origin', text).execute();
+    await db.schema.alterTable('key_versions').addColumn('origin', text).execute();
+    await db.schema.alterTable('key_versions').addColumn('expires_at', 'bigint').execute();
+    await db.schema
+      .createTable('import_wrapping_keys')
+      .addColumn('id', text, (c) => c.primaryKey().notNull())
+      .addColumn('namespace_id', text, (c) => c.notNull().references('namespaces.id'))
+      // One open import a key: the newest.
+      .addColumn('key_id', text, (c) => c.unique().references('keys.id'))
+      .addColumn('wrapping', text, (c) => c.notNull())
+      .addColumn('kek_id', text, (c) => c.notNull().references('system_keys.id'))
+      .addColumn('public_key', binary, (c) => c.notNull())
+      .addColumn('blob', binary, (c) => c.notNull())
+      .addColumn('created_at', 'bigint', (c) => c.notNull())
+      .addColumn('expires_at', 'bigint')
+      .addColumn('revision', integer, (c) => c.notNull())
+      .addColumn('mac', binary, (c) => c.notNull())
+      .execute();
+    await db.schema
+      .createIndex('import_wrapping_keys_expiry')
+      .on('import_wrapping_keys')
+      .column('expires_at')
+      .execute();
+  },
+};
+
 /** In order, without gaps; a landed migration is never edited. */
-export const migrations: readonly Migration[] = [first, dataKeyReuse, leases];
+export const migrations: readonly Migration[] = [first, dataKeyReuse, leases, imports];
 
 /**
  * Brings the database to the newest schema this code knows. Each migration commits with its row; of several

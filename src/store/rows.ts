@@ -14,15 +14,25 @@ const keyColumns = [
   ...['description', 'tags', 'current_version_id', 'current_ordinal', 'created_at', 'updated_at', 'revision'],
 ] as const;
 
+const versionColumns = [
+  ...['id', 'namespace_id', 'key_id', 'ordinal', 'algorithm', 'usage', 'protection', 'exportable'],
+  ...['state', 'kek_id', 'public_key', 'blob', 'created_at', 'revision'],
+] as const;
+
 const layouts = {
   system_keys: { 1: ['id', 'namespace_id', 'purpose', 'generation', 'state', 'created_at', 'revision'] },
   system_key_wrappings: { 1: ['system_key_id', 'root_id', 'namespace_id', 'blob'] },
   namespaces: { 1: ['id', 'namespace_id', 'name', 'region', 'created_at', 'revision'] },
-  keys: { 1: keyColumns, 2: [...keyColumns, 'data_key_reuse'] },
-  key_versions: {
+  keys: {
+    1: keyColumns,
+    2: [...keyColumns, 'data_key_reuse'],
+    3: [...keyColumns, 'data_key_reuse', 'origin'],
+  },
+  key_versions: { 1: versionColumns, 2: [...versionColumns, 'origin', 'expires_at'] },
+  import_wrapping_keys: {
     1: [
-      ...['id', 'namespace_id', 'key_id', 'ordinal', 'algorithm', 'usage', 'protection', 'exportable'],
-      ...['state', 'kek_id', 'public_key', 'blob', 'created_at', 'revision'],
+      ...['id', 'namespace_id', 'key_id', 'wrapping', 'kek_id', 'public_key', 'blob', 'created_at'],
+      ...['expires_at', 'revision'],
     ],
   },
   key_usage: { 1: ['version_id', 'namespace_id', 'reserved', 'revision'] },

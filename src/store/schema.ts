@@ -27,6 +27,7 @@ export interface Schema {
   audit_segments: AuditSegmentRow;
   audit_outbox: AuditOutboxRow;
   leases: LeaseRow;
+  import_wrapping_keys: ImportWrappingKeyRow;
 }
 
 /** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */
@@ -80,6 +81,8 @@ export interface KeyRow {
   current_ordinal: number;
   /** JSON object of `messages`, `bytes`, `seconds`; null where every message has a data key of its own. */
   data_key_reuse: string | null;
+  /** `external`: its versions are imported, none is made; null where the HSM makes them. */
+  origin: 'external' | null;
   created_at: number;
   updated_at: number;
   revision: number;
@@ -99,7 +102,27 @@ export interface KeyVersionRow {
   kek_id: string;
   public_key: Uint8Array | null;
   blob: Uint8Array;
+  /** How an imported version came wrapped; null for one that the HSM made. */
+  origin: string | null;
+  /** From then on it may not be used. */
+  expires_at: number | null;
   created_at: number;
+  revision: number;
+  mac: Uint8Array;
+}
+
+/** A key pair that one import is wrapped to: deleted by the import, and of no use once it expired. */
+export interface ImportWrappingKeyRow {
+  id: string;
+  namespace_id: string;
+  /** Null while it is ready and nobody has asked for it. */
+  key_id: string | null;
+  wrapping: string;
+  kek_id: string;
+  public_key: Uint8Array;
+  blob: Uint8Array;
+  created_at: number;
+  expires_at: number | null;
   revision: number;
   mac: Uint8Array;
 }

@@ -2,14 +2,15 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { allRoutes } from '../../src/app.ts';
 import { failedItem } from '../../src/client/answers.ts';
-import { batchOperations, type OperationRow, operations, type Shape } from '../../src/client/operations.ts';
+import { batchOperations, type OperationRow, operations } from '../../src/client/operations.ts';
+import type { Shape } from '../../src/client/shapes.ts';
 import { batchItem } from '../../src/envelope/routes-schemas.ts';
 import { systemPaths } from '../../src/http/openapi-parts.ts';
 
 const unused = {} as never;
 const routes = allRoutes({
   ...{ keys: unused, envelopes: unused, exchanges: unused, sealings: unused, macs: unused },
-  ...{ publicKeys: unused, signing: unused },
+  ...{ publicKeys: unused, signing: unused, imports: unused },
   ...{ namespaces: unused, tokens: unused, audit: unused, operations: unused },
 });
 
@@ -144,7 +145,7 @@ test('the types turn the right members', () => {
   // NumberMember and ByteMember of src/client/types.ts.
   expect([...numbers].toSorted()).toEqual(['limit', 'version']);
   expect([...bytes].toSorted()).toEqual([
-    ...['aad', 'bytes', 'ciphertext', 'confirmation', 'context', 'derived', 'digest', 'enc'],
+    ...['aad', 'bytes', 'checkValue', 'ciphertext', 'confirmation', 'context', 'derived', 'digest', 'enc'],
     ...[
       'expectedConfirmation',
       'exported',
@@ -156,6 +157,6 @@ test('the types turn the right members', () => {
       'peerPublicKey',
     ],
     ...['plaintext', 'psk', 'pskId', 'publicKey', 'recipientPublicKey', 'senderPublicKey', 'sharedSecret'],
-    ...['signature', 'wrapped'],
+    ...['signature', 'wrapped', 'wrappedKey'],
   ]);
 });

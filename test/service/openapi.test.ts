@@ -448,6 +448,7 @@ test('tells of every route', async () => {
       macs: unused,
       publicKeys: unused,
       signing: unused,
+      imports: unused,
       namespaces: unused,
       tokens: unused,
       audit: unused,

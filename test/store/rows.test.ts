@@ -11,7 +11,8 @@ const rows = createRowAuthenticator(async (data) => createHmac('sha256', key).up
 const versionRow = (): Omit<KeyVersionRow, 'mac'> => ({
   ...{ id: newId(), namespace_id: newId(), key_id: newId(), ordinal: 3, algorithm: 'aes-256-gcm' },
   ...{ usage: 'encrypt', protection: 'hsm', exportable: 0, state: 'disabled', kek_id: newId() },
-  ...{ public_key: null, blob: Uint8Array.of(1, 2, 3), created_at: 5, revision: 7 },
+  ...{ public_key: null, blob: Uint8Array.of(1, 2, 3), origin: null },
+  ...{ expires_at: null, created_at: 5, revision: 7 },
 });
 
 const altered = {
@@ -109,7 +110,14 @@ test('values that cannot be authenticated are refused', async () => {
 const keyRow = (): Omit<KeyRow, 'mac'> => ({
   ...{ id: newId(), namespace_id: newId(), name: 'k', algorithm: 'aes-256-gcm', purpose: 'encrypt' },
   ...{ protection: 'hsm', exportable: 0, state: 'enabled', description: '', tags: '{}', revision: 1 },
-  ...{ current_version_id: newId(), current_ordinal: 1, created_at: 1, updated_at: 1, data_key_reuse: null },
+  ...{
+    current_version_id: newId(),
+    current_ordinal: 1,
+    created_at: 1,
+    updated_at: 1,
+    data_key_reuse: null,
+    origin: null,
+  },
 });
 
 /** Guarantees that a column added later is authenticated where it is set, and that older code reads rows without it. */

@@ -32,3 +32,4 @@ export {
 export { createFileSpool } from './spool.ts';
 export { tokenFromFile } from './token-file.ts';
 export { FileExists } from './whole-file.ts';
+export { type WrappedKey, wrapKey } from './wrap-key.ts';

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { concatBytes, lengthPrefixed } from '../../core/bytes.ts';
+import { concatBytes, lengthPrefixed, wipe } from '../../core/bytes.ts';
 import { ServiceError } from '../../core/errors.ts';
 import { publicRandom } from '../../core/random.ts';
 import { deriveCounterMode } from '../../crypto/kdf.ts';
@@ -15,6 +15,7 @@ import { nonceBytes, tagBytes } from './packing.ts';
 import { pinRefused } from './pin.ts';
 import {
   decryptDraft,
+  decryptRsaDraft,
   encryptDraft,
   macDraft,
   maxDataBytes,
@@ -136,6 +137,13 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
         return draft === undefined ? Promise.reject(new HsmRejected()) : submit(draft, from.key, to.key);
       }),
     mac: (key, data) => attempt(() => submit(macDraft(key, data), key)),
+    decryptRsa: (key, data) =>
+      attempt(async () => {
+        const draft = decryptRsaDraft(key, data);
+        if (draft === undefined) throw new HsmRejected();
+        return leftPadded(await submit(draft, key), data.length);
+      }),
+    importSecret: (kind, value, under) => admit(() => keys.importSecret(kind, value, under)),
     derive: (key, input) =>
       attempt(() => {
         requireKind(key, 'hmac-256');
@@ -174,6 +182,14 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
 
 function seedAad(place: SeedPlace): Uint8Array {
   return lengthPrefixed(labels.sealedSeed, ...place);
+}
+
+/** PKCS#11 v2.40 §2.1.8 has CKM_RSA_X_509 give the modulus's length; what a module left out was zeros. */
+function leftPadded(bytes: Uint8Array, length: number): Uint8Array {
+  if (bytes.length === length) return bytes;
+  const padded = concatBytes(new Uint8Array(length - bytes.length), bytes);
+  wipe(bytes);
+  return padded;
 }
 
 /** Wrong arguments reject as everything else does, instead of throwing from the call. */

@@ -147,6 +147,10 @@ function perform(cryptoki: Cryptoki, session: Handle, item: BatchItem): number {
   if (item.kind === 'decrypt') return decrypt(cryptoki, session, item, item.output);
   if (item.kind === 'reencrypt') return reencrypt(cryptoki, session, item);
   if (item.kind === 'random') return cryptoki.C_GenerateRandom(session, item.output).length;
+  if (item.kind === 'rsa-decrypt') {
+    cryptoki.C_DecryptInit(session, { mechanism: pkcs11js.CKM_RSA_X_509 }, item.handle);
+    return cryptoki.C_Decrypt(session, item.data, item.output).length;
+  }
   cryptoki.C_SignInit(session, signMechanism(item.kind, item.data), item.handle);
   return cryptoki.C_Sign(session, item.data, item.output).length;
 }

@@ -1,7 +1,8 @@
+import { wipe } from '../../core/bytes.ts';
 import { HsmRejected, type KeyRef, type PairKind, type root, type SecretKind } from '../hsm.ts';
 import { failedOnce } from './bring-up.ts';
 import { createHandleCache, type HandleCache, type HeldKey } from './handles.ts';
-import { fitsBlob } from './objects.ts';
+import { fitsBlob, valueBytes } from './objects.ts';
 import type { KeyHandle, PairRequest, SlowAnswer, SlowRequest, Wrapper } from './slow-protocol.ts';
 import type { TokenLink } from './token-link.ts';
 
@@ -17,6 +18,7 @@ export interface TokenKeys {
   readonly cache: HandleCache;
   generate(kind: SecretKind, under: KeyRef | typeof root): Promise<Uint8Array>;
   generatePair(kind: PairKind, under: KeyRef): Promise<{ blob: Uint8Array; publicKey: Uint8Array }>;
+  importSecret(kind: SecretKind, value: Uint8Array, under: KeyRef): Promise<Uint8Array>;
   rewrap(key: KeyRef, to: KeyRef | typeof root): Promise<Uint8Array>;
   probe(): Promise<void>;
   evict(keyId: string): Promise<void>;
@@ -103,6 +105,21 @@ export function createTokenKeys(link: () => Link, handleLimit: number): TokenKey
       if (answer.outcome === 'rejected') throw failedOnce();
       if (answer.outcome !== 'pair') throw failure(answer);
       return { blob: answer.blob, publicKey: answer.publicKey };
+    },
+    async importSecret(kind, value, under) {
+      if (value.length !== valueBytes(kind)) throw new RangeError('value must have the length of its kind');
+      const shared = new Uint8Array(new SharedArrayBuffer(value.length));
+      shared.set(value);
+      try {
+        const request = (wrapper: Wrapper): SlowRequest => ({
+          ...{ type: 'import', kind, value: shared, under: wrapper },
+        });
+        const answer = await askWith([under], request);
+        if (answer.outcome === 'rejected') throw failedOnce();
+        return blobOf(answer);
+      } finally {
+        wipe(shared);
+      }
     },
     async rewrap(key, to) {
       requireUnwrappable(key);

@@ -18,6 +18,10 @@ const keyBytes: Readonly<Record<SecretKind, number>> = {
   'cmac-256': 32,
 };
 
+export function valueBytes(kind: SecretKind): number {
+  return keyBytes[kind];
+}
+
 /**
  * Whether a blob has the length of its kind, which AES-KWP authenticates: whole semiblocks and one for the AIV (RFC 5649
  * §4.1). A private key is PKCS #8 in DER, whose length varies by some bytes.

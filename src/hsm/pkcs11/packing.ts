@@ -19,7 +19,7 @@ export const tagBytes = 16;
 const gcmKinds = ['encrypt', 'decrypt', 'reencrypt'] as const;
 const macKinds = ['hmac-256', 'hmac-384', 'hmac-512', 'cmac'] as const;
 const signatureKinds = ['ecdsa', 'rsa-pkcs1', 'rsa-pss'] as const satisfies SignatureMechanism[];
-const kinds = [...gcmKinds, ...macKinds, 'random', ...signatureKinds] as const;
+const kinds = [...gcmKinds, ...macKinds, 'random', ...signatureKinds, 'rsa-decrypt'] as const;
 export type OperationKind = (typeof kinds)[number];
 const kindNumbers = Object.fromEntries(kinds.map((kind, number) => [kind, number])) as Readonly<
   Record<OperationKind, number>
@@ -27,20 +27,21 @@ const kindNumbers = Object.fromEntries(kinds.map((kind, number) => [kind, number
 /** The hash's length, and one block of AES; the longest signatures: of P-521, and of RSA-4096. */
 const fixedOutputBytes: Partial<Record<OperationKind, number>> = {
   ...{ 'hmac-256': 32, 'hmac-384': 48, 'hmac-512': 64, cmac: 16 },
-  ...{ ecdsa: 132, 'rsa-pkcs1': 512, 'rsa-pss': 512 },
+  ...{ ecdsa: 132, 'rsa-pkcs1': 512, 'rsa-pss': 512, 'rsa-decrypt': 512 },
 };
 
 function isGcm(kind: OperationKind): boolean {
   return (gcmKinds as readonly OperationKind[]).includes(kind);
 }
 
-export function isSignature(kind: OperationKind): kind is SignatureMechanism {
-  return (signatureKinds as readonly OperationKind[]).includes(kind);
+/** What private keys do takes longer than anything else: it has a lane of its own. */
+export function isPrivate(kind: OperationKind): kind is SignatureMechanism | 'rsa-decrypt' {
+  return kind === 'rsa-decrypt' || (signatureKinds as readonly OperationKind[]).includes(kind);
 }
 
 /** Whether a forged input makes the operation fail; the others have no input to refuse. */
 export function mayRefuse(kind: OperationKind): boolean {
-  return kind === 'decrypt' || kind === 'reencrypt';
+  return kind === 'decrypt' || kind === 'reencrypt' || kind === 'rsa-decrypt';
 }
 
 /** `stale`: the generation is over or the handle unknown to the token. `device`: the device fails. */

@@ -1,8 +1,9 @@
-import { createHash, createPublicKey, verify } from 'node:crypto';
+import { constants, createHash, createPublicKey, publicEncrypt, verify } from 'node:crypto';
 import pkcs11js from 'pkcs11js';
+import { equalBytes } from '../../core/bytes.ts';
 import type { PairKind } from '../hsm.ts';
 import { type Cryptoki, failureKind, type Handle, readOnlySession, returnValue } from './cryptoki.ts';
-import { curveOf, pairGeneration, pairTemplate } from './pair-objects.ts';
+import { curveOf, isDecryptionPair, pairGeneration, pairTemplate } from './pair-objects.ts';
 import type { PairRequest, SlowAnswer } from './slow-protocol.ts';
 import { maxBlobBytes } from './wrapping.ts';
 
@@ -16,7 +17,8 @@ export interface PairToken {
 
 /**
  * Makes a pair as session objects, wraps the private key, and unwraps that blob, which may be all there will be of it,
- * as it will be used: it must sign what the public key verifies, once in this process (FIPS 140-3 IG 10.3.A). All
+ * as it will be used: it must sign what the public key verifies, or decrypt what that encrypts, once in this process
+ * (FIPS 140-3 IG 10.3.A). All
  * objects go with the session. Never throws: every failure is an answer.
  */
 export function makePair(token: PairToken, { kind, under }: PairRequest): SlowAnswer {
@@ -55,7 +57,8 @@ function make(
   const wrap = { mechanism: wrapMechanism };
   const blob = cryptoki.C_WrapKey(session, wrap, by, made.privateKey, Buffer.alloc(maxBlobBytes));
   const inUse = cryptoki.C_UnwrapKey(session, wrap, by, blob, pairTemplate(kind, 'in-use'));
-  prove(cryptoki, session, { kind, privateKey: inUse, publicKey: raw });
+  const proving = isDecryptionPair(kind) ? proveDecryption : prove;
+  proving(cryptoki, session, { kind, privateKey: inUse, publicKey: raw });
   return { outcome: 'pair', blob: new Uint8Array(blob), publicKey: raw };
 }
 
@@ -111,6 +114,22 @@ function prove(
         )
       : verify('sha256', proof, { key: ecKey(curve, publicKey), dsaEncoding: 'ieee-p1363' }, signature);
   if (!verifies) throw new Error('the token made a pair whose halves do not fit');
+}
+
+/** @throws as `prove` does */
+function proveDecryption(
+  cryptoki: Cryptoki,
+  session: Handle,
+  { privateKey, publicKey }: { privateKey: Handle; publicKey: Uint8Array },
+): void {
+  const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'pkcs1' });
+  const bytes = (key.asymmetricKeyDetails?.modulusLength ?? 0) / 8;
+  // Below the modulus, whose top bit is set.
+  const number = Buffer.alloc(bytes, 0x17);
+  const encrypted = publicEncrypt({ key, padding: constants.RSA_NO_PADDING }, number);
+  cryptoki.C_DecryptInit(session, { mechanism: pkcs11js.CKM_RSA_X_509 }, privateKey);
+  const decrypted = cryptoki.C_Decrypt(session, encrypted, Buffer.alloc(bytes));
+  if (!equalBytes(decrypted, number)) throw new Error('the token made a pair whose halves do not fit');
 }
 
 /** SubjectPublicKeyInfo of an EC point, RFC 5480 §2. */

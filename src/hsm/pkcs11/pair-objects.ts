@@ -1,5 +1,5 @@
 import pkcs11js from 'pkcs11js';
-import { type KeyKind, type PairKind, pairKinds } from '../hsm.ts';
+import { decryptionKinds, type KeyKind, type PairKind, pairKinds } from '../hsm.ts';
 import { type Usage, usages } from './usages.ts';
 
 /** DER of the curve's object identifier (SEC 2, RFC 5480 §2.1.1.1): SoftHSM crashes on a name. */
@@ -14,10 +14,17 @@ const modulusBits: Partial<Record<PairKind, number>> = {
   'rsa-2048': 2048,
   'rsa-3072': 3072,
   'rsa-4096': 4096,
+  'rsa-2048-decrypt': 2048,
+  'rsa-3072-decrypt': 3072,
+  'rsa-4096-decrypt': 4096,
 };
 
 export function isPair(kind: KeyKind): kind is PairKind {
-  return (pairKinds as readonly KeyKind[]).includes(kind);
+  return ([...pairKinds, ...decryptionKinds] as readonly KeyKind[]).includes(kind);
+}
+
+export function isDecryptionPair(kind: PairKind): boolean {
+  return (decryptionKinds as readonly PairKind[]).includes(kind);
 }
 
 export function curveOf(kind: PairKind): { readonly oid: Buffer; readonly scalarBytes: number } | undefined {
@@ -33,23 +40,24 @@ export function maxPairBlobBytes(kind: PairKind): number {
 const publicUsages: readonly Usage[] = ['encrypt', 'verify', 'wrap'];
 const privateUsages: readonly Usage[] = ['decrypt', 'sign', 'unwrap', 'derive'];
 
-function privateAttributes(way: 'in-use' | 'transit'): pkcs11js.Template {
+function privateAttributes(kind: PairKind, way: 'in-use' | 'transit'): pkcs11js.Template {
+  const use = isDecryptionPair(kind) ? 'decrypt' : 'sign';
   return [
     { type: pkcs11js.CKA_TOKEN, value: false },
     { type: pkcs11js.CKA_PRIVATE, value: true },
     { type: pkcs11js.CKA_SENSITIVE, value: true },
     { type: pkcs11js.CKA_EXTRACTABLE, value: way === 'transit' },
-    ...usages(way === 'in-use' ? ['sign'] : [], privateUsages),
+    ...usages(way === 'in-use' ? [use] : [], privateUsages),
   ];
 }
 
-/** A private key that is unwrapped: `in-use` signs and never leaves; `transit` is there to be wrapped, and does nothing. */
+/** A private key that is unwrapped: `in-use` signs, or decrypts, and never leaves; `transit` is there to be wrapped, and does nothing. */
 export function pairTemplate(kind: PairKind, way: 'in-use' | 'transit'): pkcs11js.Template {
   const keyType = curves[kind] === undefined ? pkcs11js.CKK_RSA : pkcs11js.CKK_EC;
   return [
     { type: pkcs11js.CKA_CLASS, value: pkcs11js.CKO_PRIVATE_KEY },
     { type: pkcs11js.CKA_KEY_TYPE, value: keyType },
-    ...privateAttributes(way),
+    ...privateAttributes(kind, way),
   ];
 }
 
@@ -65,7 +73,7 @@ export function pairGeneration(kind: PairKind): {
     { type: pkcs11js.CKA_PRIVATE, value: false },
     ...usages([], publicUsages),
   ];
-  const privateKey = privateAttributes('transit');
+  const privateKey = privateAttributes(kind, 'transit');
   if (curve !== undefined) {
     const mechanism = { mechanism: pkcs11js.CKM_EC_KEY_PAIR_GEN };
     return {

@@ -108,6 +108,19 @@ export function signDraft(key: KeyRef, mechanism: SignatureMechanism, data: Uint
   };
 }
 
+const modulusBytes: Partial<Record<KeyKind, number>> = {
+  ...{ 'rsa-2048-decrypt': 256, 'rsa-3072-decrypt': 384, 'rsa-4096-decrypt': 512 },
+};
+
+/** @throws RangeError for a key of another kind. @returns undefined for data of another length than the modulus's */
+export function decryptRsaDraft({ kind }: KeyRef, data: Uint8Array): Draft | undefined {
+  const bytes = modulusBytes[kind];
+  if (bytes === undefined) throw new RangeError('key.kind must be one that decrypts with RSA');
+  if (data.length !== bytes) return undefined;
+  const payload = Uint8Array.from(data);
+  return { kind: 'rsa-decrypt', aadBytes: 0, dataBytes: bytes, secondAadBytes: 0, payload };
+}
+
 export function randomDraft(bytes: number): Draft {
   requireLength('random', bytes, { least: 1, most: maxDataBytes });
   return { kind: 'random', aadBytes: 0, dataBytes: bytes, secondAadBytes: 0, payload: new Uint8Array(0) };

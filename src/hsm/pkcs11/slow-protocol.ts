@@ -15,6 +15,13 @@ export type Wrapper = KeyHandle | 'root';
 export type SlowRequest =
   | { readonly type: 'initialize'; readonly generation: number }
   | { readonly type: 'generate'; readonly kind: SecretKind; readonly under: Wrapper }
+  | {
+      readonly type: 'import';
+      readonly kind: SecretKind;
+      /** Shared memory: no copy of it is made on the way, and whoever asks overwrites it. */
+      readonly value: Uint8Array<SharedArrayBuffer>;
+      readonly under: Wrapper;
+    }
   | { readonly type: 'unwrap'; readonly kind: KeyKind; readonly blob: Uint8Array; readonly under: Wrapper }
   | {
       readonly type: 'rewrap';

@@ -1,3 +1,5 @@
+import pkcs11js from 'pkcs11js';
+import { wipe } from '../../core/bytes.ts';
 import type { KeyKind } from '../hsm.ts';
 import { type Cryptoki, failureKind, type Handle, readOnlySession, returnValue } from './cryptoki.ts';
 import { keepsUnextractable } from './custody.ts';
@@ -110,6 +112,7 @@ function answer(token: Token, request: KeyRequest): SlowAnswer {
 
 function perform(token: Token, request: KeyRequest): SlowAnswer {
   if (request.type === 'generate') return generate(token, request);
+  if (request.type === 'import') return importValue(token, request);
   if (request.type === 'unwrap') return unwrap(token, request);
   if (request.type === 'rewrap') return rewrap(token, request);
   if (request.type === 'probe') step('root', () => token.wrapping.probeRoot());
@@ -148,6 +151,19 @@ function generate(token: Token, { kind, under }: RequestOf<'generate'>): SlowAns
   const mechanism = { mechanism: generateMechanism(kind) };
   const key = step(undefined, () => cryptoki.C_GenerateKey(session, mechanism, generateTemplate(kind)));
   return wrapTransit(token, key, { by, under, kind });
+}
+
+function importValue(token: Token, { kind, value, under }: RequestOf<'import'>): SlowAnswer {
+  const { cryptoki, session } = token;
+  const by = resolve(token, under);
+  const copy = Buffer.from(value);
+  try {
+    const template = [...transitTemplate(kind), { type: pkcs11js.CKA_VALUE, value: copy }];
+    const key = step(undefined, () => cryptoki.C_CreateObject(session, template));
+    return wrapTransit(token, key, { by, under, kind });
+  } finally {
+    wipe(copy);
+  }
 }
 
 function unwrap(token: Token, { kind, blob, under }: RequestOf<'unwrap'>): SlowAnswer {

@@ -2,7 +2,7 @@ import { ServiceError } from '../../core/errors.ts';
 import { bringUp, unavailable } from './bring-up.ts';
 import type { QueuedOperation } from './fast-lane.ts';
 import { createLanes, type Lanes } from './lanes.ts';
-import { isSignature } from './packing.ts';
+import { isPrivate } from './packing.ts';
 import { createPairQueue, type PairQueue } from './pair-queue.ts';
 import type { HsmLog, LinkLimits, Pkcs11Settings } from './settings.ts';
 import type { PairRequest, SlowAnswer, SlowRequest, TokenDescription } from './slow-protocol.ts';
@@ -17,7 +17,7 @@ export interface TokenLink {
   generation(): number;
   /** What callers are told while the device is away. */
   unavailable(): ServiceError;
-  /** Gives an operation to the fast lane, a signature to its own, or fails it when the device is away. */
+  /** Gives an operation to the fast lane, what a private key does to its own, or fails it when the device is away. */
   enqueue(operation: QueuedOperation): void;
   /** Asks the slow lane, for a pair its own. @throws ServiceError hsm/unavailable */
   ask(request: SlowRequest | PairRequest): Promise<SlowAnswer>;
@@ -154,7 +154,7 @@ function attachment({ settings: { module }, slot, generation }: Life) {
 }
 
 function laneOf(life: Life, { kind }: QueuedOperation) {
-  return isSignature(kind) ? life.lanes.beside('signatures', attachment(life)) : life.lanes.fast();
+  return isPrivate(kind) ? life.lanes.beside('signatures', attachment(life)) : life.lanes.fast();
 }
 
 function failAll(life: Life, error: Error): void {
