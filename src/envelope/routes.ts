@@ -28,8 +28,8 @@ import {
 
 const tag = 'Encryption';
 const counting = ['key/usage-exhausted', 'key/conflict'] as const;
-const using = ['key/wrong-purpose', 'key/disabled', 'key/version-disabled'] as const;
-const encrypting = ['key/not-found', ...using, ...counting] as const;
+const using = ['key/wrong-purpose', 'key/disabled', 'key/version-disabled', 'key/version-expired'] as const;
+const encrypting = ['key/not-found', 'key/nothing-imported', ...using, ...counting] as const;
 const decrypting = ['envelope/decryption-failed', ...using] as const;
 
 export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
@@ -93,7 +93,7 @@ export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
         'The caller needs `keys:rewrap` and both keys must be visible to it.',
       request: { params: keyParams, body: rewrapBody },
       answer: { status: 200, description: 'The new ciphertext of the same message.', body: sealedAnswer },
-      problems: [...decrypting, 'key/not-found', ...counting],
+      problems: [...decrypting, 'key/not-found', 'key/nothing-imported', ...counting],
       handle: async ({ caller, params, body }) =>
         sealedOut(await envelopes.rewrap(caller, { key: params.key, ...body })),
     }),

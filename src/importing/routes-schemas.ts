@@ -2,7 +2,14 @@ import { z } from 'zod';
 import { checkValueBytes } from '../crypto/check-value.ts';
 import { importWrappings } from '../crypto/import-wrapping.ts';
 import { algorithms } from '../crypto/suites.ts';
-import { base64Bytes, base64Text, keyRefSchema, timestamp, timestampText } from '../http/validation.ts';
+import {
+  base64Bytes,
+  base64Text,
+  keyRefSchema,
+  plainText,
+  timestamp,
+  timestampText,
+} from '../http/validation.ts';
 import { keyAnswer } from '../keys/routes-schemas.ts';
 
 export const keyParams = z.strictObject({ key: keyRefSchema });
@@ -31,7 +38,7 @@ const checkValue = base64Bytes({ min: checkValueBytes, max: checkValueBytes }).o
 });
 
 export const importBody = z.strictObject({
-  importId: z.uuid(),
+  importId: plainText({ max: 64 }).meta({ description: 'As `import-parameters` gave it.' }),
   /** The longest is RSA's: the modulus, and a key of 64 bytes wrapped. */
   wrappedKey: base64Bytes({ max: 2048 }),
   checkValue,

@@ -11,7 +11,10 @@ import {
 } from './routes-schemas.ts';
 
 const tag = 'MACs';
-const using = ['key/not-found', 'key/wrong-purpose', 'key/disabled', 'key/version-disabled'] as const;
+const using = [
+  ...(['key/not-found', 'key/wrong-purpose', 'key/disabled', 'key/version-disabled'] as const),
+  ...(['key/version-expired', 'key/nothing-imported'] as const),
+] as const;
 
 export function macRoutes(macs: Macs): AnyRoute[] {
   return [

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createClient, wrapKey } from '../../src/client/node/index.ts';
 import { type Answer, startTestService, type TestService } from '../support/service.ts';
 import {
   auditRecords,
@@ -77,6 +78,14 @@ beforeAll(async () => {
 });
 afterAll(() => service.dispose());
 
+/** A body that imports a key: parameters that the bootstrap token asked for, and a key wrapped to them. */
+async function wrappedFor(name: string): Promise<object> {
+  const client = createClient({ url: service.url, credentials: service.token });
+  const parameters = await client.getImportParameters({ key: name });
+  const { importId, wrappedKey } = await wrapKey(parameters, Buffer.alloc(parameters.keyBytes, 7));
+  return { importId, wrappedKey: Buffer.from(wrappedKey).toString('base64') };
+}
+
 /** What each operation needs, written down here by itself: not taken from the code. */
 const rows: readonly Row[] = [
   {
@@ -106,6 +115,19 @@ const rows: readonly Row[] = [
   {
     ...{ operationId: 'updateKeyVersion', action: 'keys.update', allowed: ['keys:admin'], status: 200 },
     request: async () => ['PATCH', `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }],
+  },
+  {
+    ...{
+      operationId: 'getImportParameters',
+      action: 'import.parameters',
+      allowed: ['keys:admin'],
+      status: 200,
+    },
+    request: async () => ['POST', `/v1/keys/${key}/import-parameters`, {}],
+  },
+  {
+    ...{ operationId: 'importKey', action: 'import.key', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${key}/import`, await wrappedFor(key)],
   },
   {
     ...{ operationId: 'encrypt', action: 'envelope.encrypt', allowed: ['keys:encrypt'], status: 200 },

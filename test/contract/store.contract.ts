@@ -310,7 +310,10 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
     await withEmpty(async (store) => {
       await run(store);
       const tables = await tablesOf(store);
-      const expected = ['audit_outbox', 'audit_segments', 'idempotency', 'key_usage', 'key_versions', 'keys'];
+      const expected = [
+        ...['audit_outbox', 'audit_segments', 'idempotency', 'import_wrapping_keys'],
+        ...['key_usage', 'key_versions', 'keys'],
+      ];
       expect(tables).toEqual(
         [
           ...expected,

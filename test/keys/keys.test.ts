@@ -59,7 +59,7 @@ describe('a key', () => {
     expect(created.body).toEqual({
       ...request,
       id: expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/),
-      ...{ protection: 'hsm', state: 'enabled', currentVersion: 1 },
+      ...{ protection: 'hsm', state: 'enabled', currentVersion: 1, origin: 'hsm' },
       createdAt: expect.stringMatching(/^\d{4}-.*Z$/),
       updatedAt: created.body['createdAt'],
     });

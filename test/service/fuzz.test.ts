@@ -2,6 +2,7 @@ import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { createClient, wrapKey } from '../../src/client/node/index.ts';
 import { errorCodes } from '../../src/core/errors.ts';
 import { freshName, makeKey, makeToken, plaintext, seal } from '../access/support.ts';
 import { startTestService, type TestService } from '../support/service.ts';
@@ -75,8 +76,14 @@ async function rightRequests(): Promise<Pool['right']> {
   const sealing = { plaintext, recipientPublicKey: shown['publicKey'] };
   await post('/v1/keys', { name: 'fuzz-mac', purpose: 'mac' });
   const { mac } = await post('/v1/keys/fuzz-mac/mac', { message: plaintext });
+  await post('/v1/keys', { name: 'fuzz-external', origin: 'external' });
+  const client = createClient({ url: service.url, credentials: service.token });
+  const parameters = await client.getImportParameters({ key: 'fuzz-external' });
+  const { importId, wrappedKey } = await wrapKey(parameters, Buffer.alloc(parameters.keyBytes, 7));
+  const importing = { importId, wrappedKey: Buffer.from(wrappedKey).toString('base64') };
   return {
     ...{ decapsulate: opening, confirm: opening, derive: deriving, sign: signing, verify: verifying },
+    importKey: { key: 'fuzz-external', at: 'import', body: importing },
     authSeal: { key: 'fuzz-agreeing', at: 'auth-seal', body: sealing },
     open: { key: 'fuzz-pair', body: { enc, ciphertext } },
     receiveExport: { key: 'fuzz-pair', at: 'receive-export', body: { enc } },

@@ -1,6 +1,8 @@
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { allRoutes } from '../../src/app.ts';
+import { createClient, wrapKey } from '../../src/client/node/index.ts';
+import { newId } from '../../src/core/ids.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { createHttpApp } from '../../src/http/server.ts';
 import { freshName, makeKey, makeToken, plaintext, seal } from '../access/support.ts';
@@ -33,6 +35,8 @@ beforeAll(async () => {
   const encapsulation = await service.call('POST', `/v1/keys/${key}-pair/encapsulate`, { info: 'AAAA' });
   const { ciphertext: text, confirmation } = encapsulation.body;
   encapsulated = { ciphertext: text, confirmation, info: 'AAAA', version: 1 };
+  for (const name of ['external', 'empty'])
+    await service.call('POST', '/v1/keys', { name: `${key}-${name}`, origin: 'external' });
   mac = (await service.call('POST', `/v1/keys/${key}-mac/mac`, { message: plaintext, bytes: 8 })).body['mac'];
   const signed = async (name: string, body: object) =>
     (await service.call('POST', `/v1/keys/${key}-${name}/sign`, body)).body['signature'];
@@ -67,6 +71,18 @@ async function checked(
 const peer = Buffer.alloc(32, 9).toString('base64');
 const shared = { info: 'AAAA', psk: peer, pskId: 'AAAA' };
 
+/** A body that imports a key. */
+async function wrappedFor(name: string): Promise<object> {
+  const client = createClient({ url: service.url, credentials: service.token });
+  const parameters = await client.getImportParameters({ key: name });
+  const { importId, wrappedKey, checkValue } = await wrapKey(
+    parameters,
+    Buffer.alloc(parameters.keyBytes, 7),
+  );
+  const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
+  return { importId, wrappedKey: text(wrappedKey), checkValue: text(checkValue) };
+}
+
 /** For each operation, calls that succeed: all its parameters and members are used in at least one. */
 const successes: Readonly<
   Record<string, () => Promise<readonly [status: number, path: string, body?: unknown][]>>
@@ -99,6 +115,18 @@ const successes: Readonly<
     [200, `/v1/keys/${key}/versions?cursor=2`],
   ],
   updateKeyVersion: async () => [[200, `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }]],
+  getImportParameters: async () => [
+    [200, `/v1/keys/${key}/import-parameters`, {}],
+    [200, `/v1/keys/${key}/import-parameters`, { wrapping: 'hpke-x-wing', expiresInSeconds: 60 }],
+  ],
+  importKey: async () => [
+    [200, `/v1/keys/${key}/import`, await wrappedFor(key)],
+    [
+      200,
+      `/v1/keys/${key}-external/import`,
+      { ...(await wrappedFor(`${key}-external`)), expiresAt: '2099-01-01T00:00:00Z' },
+    ],
+  ],
   encrypt: async () => [
     [200, `/v1/keys/${key}/encrypt`, { plaintext: '' }],
     [200, `/v1/keys/${key}/encrypt`, { plaintext, context: { a: 'b' } }],
@@ -379,6 +407,20 @@ test('refuses each in its way', async () => {
     ['mac', 409, 'key/wrong-purpose', `/v1/keys/${key}/mac`, { message: '' }],
     ['mac', 400, 'request/invalid', `/v1/keys/${key}-mac/mac`, { message: '', bytes: 32 }],
     ['verifyMac', 400, 'mac/invalid', `/v1/keys/${key}-mac/verify-mac`, { message: '', mac: 'AAAA' }],
+    ['rotateKey', 409, 'key/external', `/v1/keys/${key}-external/rotate`, {}],
+    ['encrypt', 409, 'key/nothing-imported', `/v1/keys/${key}-empty/encrypt`, { plaintext }],
+    ['getImportParameters', 409, 'key/wrong-purpose', `/v1/keys/${key}-pair/import-parameters`, {}],
+    [
+      'importKey',
+      404,
+      'import/not-found',
+      `/v1/keys/${key}/import`,
+      { importId: newId(), wrappedKey: 'AAAA' },
+    ],
+    [
+      ...(['importKey', 400, 'import/refused', `/v1/keys/${key}/import`] as const),
+      { ...(await wrappedFor(key)), wrappedKey: 'AAAA' },
+    ],
     ['revokeToken', 404, 'access/token-not-found', '/v1/access/tokens/none'],
     ['updateKeyVersion', 404, 'key/not-found', `/v1/keys/${key}/versions/99`, { state: 'disabled' }],
     ['listKeyVersions', 400, 'request/invalid', `/v1/keys/${key}/versions?cursor=x`],

@@ -106,6 +106,8 @@ function valueOf(document: Document, given: Schema, pool: Pool, place = ''): fc.
   if (place === 'name') return fc.constantFrom(...pool.keys, marker, 'fuzz-a', 'fuzz-b').chain(grown);
   // Most contexts are those of the ciphertexts, and few keys are disabled: else nothing could be opened for long.
   if (place === 'context') return fc.oneof(fc.constantFrom({}, { table: 'row' }), objectOf(schema, at));
+  // Another takes seconds: a pair of RSA is made.
+  if (place === 'wrapping') return fc.constant('hpke-x-wing');
   if (place === 'state')
     return fc.constantFrom(...Array.from({ length: 30 }, () => 'enabled'), 'decrypt-only', 'disabled');
   if (schema['const'] !== undefined) return fc.constant(schema['const']);
