@@ -74,7 +74,7 @@ export const operations = {
   importKey: {
     method: 'POST',
     path: '/v1/keys/{key}/import',
-    bytes: ['checkValue', 'wrappedKey'],
+    bytes: ['checkValue?', 'wrappedKey'],
     retry: 'key',
     answer: { ...keyAnswer, checkValue: 'bytes' },
   },
