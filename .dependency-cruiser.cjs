@@ -20,6 +20,7 @@ const down = {
   admission: ['core'],
   http: ['access', 'admission'],
   client: ['crypto'],
+  processes: ['core'],
 };
 const capabilities = [
   'keys',

@@ -11,6 +11,8 @@ export interface Adapters {
   openHsm(settings: Config['hsm'], note: Note): Promise<Hsm>;
   /** Makes sure of the token and its root. */
   provisionToken(settings: Config['hsm']): Promise<{ readonly rootId: string; readonly created: boolean }>;
+  /** Logs in to the token once and out again. @throws ServiceError `hsm/unavailable` */
+  checkPin(settings: Config['hsm']): Promise<void>;
   describeToken(settings: Config['hsm']): Promise<TokenReport>;
   /** @param options `readonly`: for tools that only look; nothing is made, and no service is kept out */
   openStore(database: Config['database'], options?: { readonly readonly?: boolean }): Promise<Store>;

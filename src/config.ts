@@ -80,6 +80,10 @@ export const settings = {
     'Requests a second of one token; more are answered 429; 0 is no limit',
   ),
   STATHERA_NAMESPACE_RATE: whole('0', 0, 1_000_000).describe('The same of all tokens of one namespace'),
+  STATHERA_PROCESSES: whole('1', 1, 64).describe('Processes that serve; 1 serves without a supervisor'),
+  STATHERA_HUNG_SECONDS: whole('10', 1, 600).describe(
+    'A process that gives no sign of life for so long is killed and replaced',
+  ),
   STATHERA_SHUTDOWN_SECONDS: whole('15', 0, 600).describe(
     'How long requests in progress may take at shutdown',
   ),
@@ -108,6 +112,8 @@ export interface Config {
   readonly region: string;
   readonly maxConnections: number;
   readonly admission: AdmissionConfig;
+  readonly processes: number;
+  readonly hungAfterMs: number;
   readonly shutdownMs: number;
 }
 
@@ -206,6 +212,8 @@ export function readConfig(environment: Environment): Config {
       callerRate: values.STATHERA_CALLER_RATE,
       namespaceRate: values.STATHERA_NAMESPACE_RATE,
     },
+    processes: values.STATHERA_PROCESSES,
+    hungAfterMs: values.STATHERA_HUNG_SECONDS * 1000,
     shutdownMs: values.STATHERA_SHUTDOWN_SECONDS * 1000,
   };
 }

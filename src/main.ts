@@ -13,6 +13,7 @@ async function loadAdapters(): Promise<Adapters> {
   return {
     clock: clock.systemClock,
     openHsm: (settings, note) => hsm.openPkcs11Hsm(settings, { log: note }),
+    checkPin: token.checkPin,
     provisionToken: token.provisionToken,
     describeToken: token.describeToken,
     async openStore(database, { readonly = false } = {}) {

@@ -1,7 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createSecureContext } from 'node:tls';
 import type { Logger } from 'pino';
 import { createAuthenticator } from './access/authenticate.ts';
 import type { Caller } from './access/caller.ts';
@@ -12,7 +10,7 @@ import type { Adapters, Note } from './adapters.ts';
 import { allRoutes } from './app.ts';
 import type { AuditLog } from './audit/audit.ts';
 import { openAuditLog } from './audit/log.ts';
-import { type Config, ConfigError } from './config.ts';
+import type { Config } from './config.ts';
 import type { Clock } from './core/clock.ts';
 import { isServiceError, ServiceError } from './core/errors.ts';
 import { createMetrics, type Metrics } from './core/metrics.ts';
@@ -32,34 +30,43 @@ import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-key
 import { createMacs, createMacWork } from './macs/macs.ts';
 import { createSigning, createSigningWork } from './signing/signing.ts';
 import { createThreads } from './signing/threads.ts';
+import { checkStart } from './start-checks.ts';
 import { migrate } from './store/migrations.ts';
 import type { Store } from './store/store.ts';
 import { version } from './version.ts';
 
 export interface Service {
   readonly listener: Listener;
-  /** Drains, then closes everything in the order of dependence. */
-  close(): Promise<void>;
+  /**
+   * Drains, then closes everything in the order of dependence.
+   * @param options `unnoticed`: another process takes what comes; no client's connection is cut while it may be used
+   */
+  close(options?: { readonly unnoticed?: boolean }): Promise<void>;
 }
+
+/** What `GET /metrics` answers. @throws service/overloaded */
+export type Exposition = () => Promise<string>;
 
 const flushMilliseconds = 60_000;
 
 /**
  * Composes and starts the service over its adapters.
+ * @param expose makes the page of measurements from those of this process; default its text
  * @throws ServiceError or Error whose text tells an operator what to do
  */
-export async function startService(config: Config, adapters: Adapters, log: Logger): Promise<Service> {
-  if (!existsSync(join(config.dataDir, 'initialized'))) {
-    throw new ServiceError(
-      'store/unavailable',
-      `${config.dataDir} is not initialized: run \`stathera init\` (an empty directory here may be a mount that failed).`,
-    );
-  }
-  checkTlsFiles(config.tls);
+export async function startService(
+  config: Config,
+  adapters: Adapters,
+  log: Logger,
+  expose: (metrics: Metrics) => Exposition = (metrics) => async () => metrics.text(),
+): Promise<Service> {
+  checkStart(config);
   const note: Note = (level, event, fields) => log[level](fields, event);
   const closers: (() => Promise<void>)[] = [];
   // What cannot be closed must not keep the rest open, nor hide why the start failed.
-  const close = async () => {
+  let unnoticed = false;
+  const close: Service['close'] = async (options = {}) => {
+    unnoticed = options.unnoticed ?? false;
     for (const closer of closers.splice(0).toReversed()) {
       await closer().catch((error: unknown) =>
         log.error({ code: codeOf(error) }, 'a part was not closed in order'),
@@ -72,7 +79,7 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
     const store = await adapters.openStore(config.database);
     closers.push(() => store.close());
     await migrate(store.db, store.dialect, adapters.clock.now());
-    const parts = await composeParts({ config, adapters, log, note, hsm, store });
+    const parts = await composeParts({ config, adapters, log, note, expose, hsm, store });
     closers.push(() => parts.audit.close());
     closers.push(() => parts.keys.close());
     closers.push(() => parts.threads.close());
@@ -91,34 +98,11 @@ export async function startService(config: Config, adapters: Adapters, log: Logg
       allowCleartext: config.allowCleartext,
       limits: { maxConnections: config.maxConnections },
     });
-    closers.push(() => listener.close(config.shutdownMs));
+    closers.push(() => listener.close(config.shutdownMs, { unnoticed }));
     return { listener, close };
   } catch (error) {
     await close();
     throw error;
-  }
-}
-
-/** Before anything else is asked: a listener that cannot come about needs no token. @throws ConfigError */
-function checkTlsFiles(tls: Config['tls']): void {
-  if (tls === undefined) return;
-  const read = (name: string, file: string) => {
-    try {
-      return readFileSync(file);
-    } catch {
-      throw new ConfigError(`${name}: the file cannot be read`);
-    }
-  };
-  const cert = read('STATHERA_TLS_CERT_FILE', tls.certFile);
-  const key = read('STATHERA_TLS_KEY_FILE', tls.keyFile);
-  try {
-    createSecureContext({ cert, key });
-  } catch {
-    throw new ConfigError(
-      'STATHERA_TLS_CERT_FILE, STATHERA_TLS_KEY_FILE: they must be a certificate chain and its private key, in PEM',
-    );
-  } finally {
-    key.fill(0);
   }
 }
 
@@ -127,11 +111,12 @@ interface Foundation {
   readonly adapters: Adapters;
   readonly log: Logger;
   readonly note: Note;
+  readonly expose: (metrics: Metrics) => Exposition;
   readonly hsm: Hsm;
   readonly store: Store;
 }
 
-async function composeParts({ config, adapters, log, note, hsm, store }: Foundation) {
+async function composeParts({ config, adapters, log, note, expose, hsm, store }: Foundation) {
   const { clock } = adapters;
   const systemKeys = await openSystemKeys({ hsm, store });
   const { rows } = systemKeys;
@@ -171,6 +156,7 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
     log.warn({ mlKemSource }, 'this Node has no ML-KEM: a slower one in JavaScript is used');
   const metrics = createMetrics();
   exposeParts(metrics, hsm, audit);
+  const page = expose(metrics);
   const app = createHttpApp({
     routes: allRoutes({
       ...{ keys, publicKeys: createPublicKeys(keys), envelopes, exchanges, sealings, macs, signing },
@@ -181,14 +167,12 @@ async function composeParts({ config, adapters, log, note, hsm, store }: Foundat
     ready: steadyReadiness(createReadiness({ hsm, store, audit, clock }), clock),
     metricsHandler: async (caller: Caller) => {
       try {
-        return await operations.run(caller, 'service.metrics', { kind: 'service' }, async () =>
-          metrics.text(),
-        );
+        return await operations.run(caller, 'service.metrics', { kind: 'service' }, page);
       } catch (error) {
         // Measurements hold no secrets, and are needed most while the log cannot be written.
         if (!isServiceError(error, 'audit/unavailable')) throw error;
         authorize(caller, 'service.metrics');
-        return metrics.text();
+        return await page();
       }
     },
     metrics,

@@ -63,6 +63,8 @@ function settingsOf(limits: ConnectionLimits): ServerOptions {
 
 function limited<S extends Server>(server: S, limits: ConnectionLimits): S {
   server.maxConnections = limits.maxConnections ?? 2_000;
+  // Of several processes at their limits none takes a connection: without this they would hand it round for ever.
+  Object.assign(server, { dropMaxConnection: true });
   server.maxHeadersCount = limits.maxHeaders ?? 100;
   server.maxRequestsPerSocket = limits.maxRequestsPerConnection ?? 0;
   server.timeout = limits.stallTimeoutMs ?? 60_000;

@@ -28,6 +28,8 @@ export interface Desk {
   /** Operations at work or waiting for it, those whose time was up included: they still cost. */
   active: number;
   /** Answers close their connections. */
+  lastAnswers: boolean;
+  /** Readiness tells that nothing more should come. */
   draining: boolean;
 }
 
@@ -186,7 +188,7 @@ export class Exchange implements Linked<Exchange> {
     if (answer.headers !== undefined) Object.assign(headers, answer.headers);
     // After an Upgrade that was not taken node's parser does not judge what follows on the connection.
     const ends =
-      unread || status === 408 || this.#desk.draining || this.incoming.headers.upgrade !== undefined;
+      unread || status === 408 || this.#desk.lastAnswers || this.incoming.headers.upgrade !== undefined;
     if (ends) headers['Connection'] = 'close';
     const content = unread && typeof body === 'string' ? lingering(body, this.incoming) : (body ?? null);
     return new Response(content, { status, headers });

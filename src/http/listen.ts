@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { BlockList, isIPv4, isIPv6 } from 'node:net';
+import { BlockList, isIPv4, isIPv6, Server as NetServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ServiceError } from '../core/errors.ts';
 import { type ConnectionLimits, type Connections, connectApp, createClearServer } from './connections.ts';
@@ -27,9 +27,19 @@ export interface Listener {
   /**
    * Stops: readiness turns 503 at once, answers close their connections, no connection is accepted.
    * @param graceMs requests in progress may take that long; then they are answered service/shutting-down
-   * @param noticeMs keeps accepting that long first, for load balancers to see the readiness. Default 0
    */
-  close(graceMs: number, noticeMs?: number): Promise<void>;
+  close(graceMs: number, options?: CloseOptions): Promise<void>;
+}
+
+export interface CloseOptions {
+  /** Keeps accepting that long first, for load balancers to see the readiness. Default 0. */
+  readonly noticeMs?: number;
+  /**
+   * Another process takes what comes: readiness stays, and a connection without a request is kept, within `graceMs`,
+   * until its client closes it, its time is up or its next request is answered. A request that is just on its way is
+   * not cut off. Default false.
+   */
+  readonly unnoticed?: boolean;
 }
 
 /**
@@ -60,8 +70,8 @@ export async function listen(app: HttpApp, options: ListenOptions): Promise<List
     url: `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`,
     address,
     port,
-    close(graceMs, noticeMs = 0) {
-      closing ??= shutDown(app, server, connections, graceMs, noticeMs);
+    close(graceMs, closeOptions = {}) {
+      closing ??= shutDown(app, server, connections, graceMs, closeOptions);
       return closing;
     },
   };
@@ -72,16 +82,23 @@ async function shutDown(
   server: Server,
   { sockets, intake }: Connections,
   graceMs: number,
-  noticeMs: number,
+  { noticeMs = 0, unnoticed = false }: CloseOptions,
 ): Promise<void> {
-  desk.draining = true;
+  desk.lastAnswers = true;
+  desk.draining = !unnoticed;
   if (noticeMs > 0) await delay(noticeMs);
   const closed = once(server, 'close');
-  server.close();
   const deadline = performance.now() + graceMs;
+  const left = () => Math.max(0, deadline - performance.now());
+  if (unnoticed) {
+    // That of http's server would end idle connections, and the watch over their times.
+    NetServer.prototype.close.call(server);
+    await Promise.race([closed, delay(left(), undefined, { ref: false })]);
+  }
+  server.close();
   // An open connection without a request would hold the server open: two quiet looks in a row are the end.
-  for (let quiet = 0; quiet < 2 && performance.now() < deadline; ) {
-    await delay(Math.min(20, Math.max(1, deadline - performance.now())));
+  for (let quiet = 0; quiet < 2 && left() > 0; ) {
+    await delay(Math.min(20, Math.max(1, left())));
     quiet = desk.inFlight.size + intake.waiting === 0 ? quiet + 1 : 0;
   }
   if (desk.inFlight.size > 0) {

@@ -61,6 +61,7 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
     inFlight: createLinkedList(),
     deadlines,
     active: 0,
+    lastAnswers: false,
     draining: false,
   };
   measureProcess(options.metrics);

@@ -243,7 +243,7 @@ test('finishes what is in progress', async () => {
   const { call, gate, listener, url } = await startDemo();
   const working = call('/v1/demo/wait', { method: 'POST' });
   await vi.waitFor(() => expect(gate.entered).toBe(1));
-  const closed = listener.close(5_000, 300);
+  const closed = listener.close(5_000, { noticeMs: 300 });
   const ready = await fetch(`${url}/readyz`);
   expect([ready.status, ready.headers.get('connection')]).toEqual([503, 'close']);
   expect((await call('/v1/demo')).status).toBe(200);

@@ -58,12 +58,15 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Environment for a child: this one's, without settings of the service, and `env`. */
+/**
+ * Environment for a child: this one's, without settings of the service, and `env`. A service is one process, which
+ * tests may kill and stop as a whole, unless `env` says otherwise.
+ */
 export function childEnvironment(env: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !name.startsWith('STATHERA_') || name === 'STATHERA_PKCS11_MODULE',
   );
-  return { ...Object.fromEntries(inherited), NODE_NO_WARNINGS: '1', ...env };
+  return { ...Object.fromEntries(inherited), NODE_NO_WARNINGS: '1', STATHERA_PROCESSES: '1', ...env };
 }
 
 /** Runs the `stathera` command to its end. @throws when it fails, unless `allowFailure` */

@@ -35,6 +35,23 @@ const rootAttributes = {
 
 /** Reads from the token what it says about itself and its root; `describeToken` runs this in a child. */
 export function describeHere(settings: TokenSettings): TokenReport {
+  return inSession(settings, (cryptoki, session, slot) => {
+    const { root, rootId } = findRoot(cryptoki, session);
+    return {
+      module: describeModule(cryptoki),
+      token: describeSlot(cryptoki, slot),
+      custody: describeCustody(cryptoki, session, settings),
+      mechanisms: describeMechanisms(cryptoki, slot, wrapMechanismOf(settings)),
+      root: { id: rootId, attributes: readAttributes(cryptoki, session, root) },
+    };
+  });
+}
+
+/** Logs in with the one try that a PIN has, works, and leaves the module. */
+export function inSession<Result>(
+  settings: TokenSettings,
+  work: (cryptoki: Cryptoki, session: Handle, slot: Handle) => Result,
+): Result {
   requireUntriedPin(settings.pinFile);
   Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
   restoreTokenFiles(settings.softhsmConf);
@@ -44,14 +61,7 @@ export function describeHere(settings: TokenSettings): TokenReport {
     const slot = findSlot(cryptoki, settings.tokenLabel);
     const session = cryptoki.C_OpenSession(slot, readOnlySession);
     logIn(cryptoki, session, settings.pinFile, () => undefined);
-    const { root, rootId } = findRoot(cryptoki, session);
-    return {
-      module: describeModule(cryptoki),
-      token: describeSlot(cryptoki, slot),
-      custody: describeCustody(cryptoki, session, settings),
-      mechanisms: describeMechanisms(cryptoki, slot, wrapMechanismOf(settings)),
-      root: { id: rootId, attributes: readAttributes(cryptoki, session, root) },
-    };
+    return work(cryptoki, session, slot);
   } finally {
     cryptoki.C_Finalize();
   }

@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { returnValue } from './cryptoki.ts';
-import { describeHere } from './describe.ts';
+import { describeHere, inSession } from './describe.ts';
 import { TokenRefusal } from './login.ts';
 import { provisionHere } from './provision.ts';
 import type { TokenAnswer, TokenRequest } from './token.ts';
@@ -12,6 +12,10 @@ import type { TokenAnswer, TokenRequest } from './token.ts';
 function answer(request: TokenRequest): TokenAnswer {
   try {
     if (request.type === 'provision') return { type: 'provisioned', token: provisionHere(request.settings) };
+    if (request.type === 'check-pin') {
+      inSession(request.settings, () => undefined);
+      return { type: 'pin-taken' };
+    }
     return { type: 'described', report: describeHere(request.settings) };
   } catch (error) {
     if (error instanceof TokenRefusal) return { type: 'refused', detail: error.message };

@@ -16,11 +16,15 @@ export interface ProvisionedToken {
   readonly created: boolean;
 }
 
-export type TokenRequest = { readonly type: 'provision' | 'describe'; readonly settings: TokenSettings };
+export type TokenRequest = {
+  readonly type: 'provision' | 'describe' | 'check-pin';
+  readonly settings: TokenSettings;
+};
 
 export type TokenAnswer =
   | { readonly type: 'provisioned'; readonly token: ProvisionedToken }
   | { readonly type: 'described'; readonly report: TokenReport }
+  | { readonly type: 'pin-taken' }
   | { readonly type: 'refused'; readonly detail: string }
   | { readonly type: 'failed'; readonly name: string; readonly returnValue: number };
 
@@ -47,6 +51,15 @@ export async function describeToken(settings: TokenSettings): Promise<TokenRepor
   const answer = await ask('describe', settings);
   if (answer.type !== 'described') throw refusal(answer);
   return answer.report;
+}
+
+/**
+ * Logs in once, before several processes do: a refused PIN is recorded, and none of them tries it.
+ * @throws ServiceError `hsm/unavailable` whose detail tells what to do
+ */
+export async function checkPin(settings: TokenSettings): Promise<void> {
+  const answer = await ask('check-pin', settings);
+  if (answer.type !== 'pin-taken') throw refusal(answer);
 }
 
 function refusal(answer: TokenAnswer): ServiceError {
