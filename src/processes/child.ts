@@ -50,7 +50,7 @@ export interface ChildOptions {
   readonly number: number;
   readonly port: number;
   readonly beatMs: number;
-  /** The silence that is allowed until its first message. */
+  /** Silence is counted only after so long from its start. */
   readonly quietMs: number;
   /** Called for what the supervisor deals with. */
   readonly onMessage: (message: FromProcess) => void;

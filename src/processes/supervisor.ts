@@ -41,7 +41,7 @@ export interface SupervisorLimits {
   readonly beatMs: number;
   /** A process whose main thread gives no sign of life for so long is killed. */
   readonly hungAfterMs: number;
-  /** What it may take beyond that until its first sign. */
+  /** Not counted, from its start on: it loads its program. */
   readonly quietMs: number;
   readonly startWithinMs: number;
   readonly stopWithinMs: number;
