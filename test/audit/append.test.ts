@@ -84,7 +84,7 @@ test('groups without a MAC are written, counted, and covered later', async () =>
   const here = await place();
   let mode: 'up' | 'down' | 'hung' = 'down';
   const log = await here.open({
-    limits: { macMilliseconds: 100 },
+    limits: { macMilliseconds: 300 },
     mac: async (data) => {
       if (mode === 'down') throw new Error('no device');
       if (mode === 'hung') await new Promise(() => undefined);
@@ -96,7 +96,8 @@ test('groups without a MAC are written, counted, and covered later', async () =>
   mode = 'hung';
   const started = performance.now();
   for (let i = 0; i < 10; i += 1) await log.append(entry());
-  expect(performance.now() - started).toBeLessThan(900);
+  // One waited for the HSM, not all ten.
+  expect(performance.now() - started).toBeLessThan(2_700);
   expect(log.status().unsignedGroups).toBe(11);
   expect((await here.verify()).unchecked).toEqual(['w1: records 1 to 13 are not covered by a MAC yet']);
   mode = 'up';
@@ -106,7 +107,7 @@ test('groups without a MAC are written, counted, and covered later', async () =>
         await log.append(entry());
         return (await here.verify()).unchecked;
       },
-      { timeout: 5000 },
+      { timeout: 20_000 },
     )
     .toEqual([]);
   expect((await here.verify()).ok).toBe(true);
@@ -159,7 +160,7 @@ test('refusals are counted, not written one by one', async () => {
   const here = await place();
   const log = await here.open({ limits: { refusalSources: 3, refusalMilliseconds: 100 } });
   for (let i = 0; i < 500; i += 1) log.countRefusal(`10.0.0.${i % 5}`, 'access/unauthenticated');
-  await expect.poll(() => log.head().sequence).toBe(4);
+  await expect.poll(() => log.head().sequence, { timeout: 20_000 }).toBe(4);
   const service = '00000000-0000-0000-0000-000000000000';
   const records = await allRecords(log, { namespaceId: service, action: 'access.refuse' });
   const counted = Object.fromEntries(records.map(({ source, count }) => [source, count]));
@@ -182,7 +183,7 @@ test('refusals outlive a failure of the log', async () => {
   await log.append(entry());
   renameSync(here.audit, `${here.audit}-away`);
   for (let i = 0; i < 7; i += 1) log.countRefusal('10.0.0.1', 'access/unauthenticated');
-  await expect.poll(() => log.status().state).toBe('unavailable');
+  await expect.poll(() => log.status().state, { timeout: 20_000 }).toBe('unavailable');
   expect(existsSync(here.audit)).toBe(false);
   renameSync(`${here.audit}-away`, here.audit);
   const written = () => allRecords(log, { namespaceId: '00000000-0000-0000-0000-000000000000' });

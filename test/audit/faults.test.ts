@@ -105,7 +105,7 @@ test('a write that stalls', async () => {
   const files = hookedFiles(async (at, when) => {
     if (at === 'append' && when === 'after') await disk.pass();
   });
-  const log = await here.open({ files, limits: { stallMilliseconds: 150, retryMilliseconds: 20 } });
+  const log = await here.open({ files, limits: { stallMilliseconds: 1_000, retryMilliseconds: 20 } });
   const acknowledged = await appendMany(log, 2);
   disk.shut();
   const started = performance.now();
@@ -116,11 +116,12 @@ test('a write that stalls', async () => {
     ...Array.from({ length: 20 }, () => log.append(entry())),
   ]);
   expect(outcomes.every(({ status }) => status === 'rejected')).toBe(true);
-  expect(performance.now() - started).toBeLessThan(600);
+  expect(performance.now() - started).toBeLessThan(10_000);
   await new Promise((resolve) => setTimeout(resolve, 60));
   const again = performance.now();
   await expect(log.append(entry())).rejects.toMatchObject({ code: 'audit/unavailable' });
-  expect(performance.now() - again).toBeLessThan(20);
+  // Far less than a write may take: nothing was tried.
+  expect(performance.now() - again).toBeLessThan(500);
   disk.open();
   await until(() =>
     log.append(entry({ id: 'recovered' })).then(

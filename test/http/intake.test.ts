@@ -51,7 +51,7 @@ test('closes connections that send too much ahead', async () => {
   for (const socket of many) send(socket, 1_000);
   expect(intake.waiting).toBeLessThanOrEqual(16_384);
   expect(many.filter(({ destroyed }) => destroyed).length).toBeGreaterThanOrEqual(23);
-  await vi.waitFor(() => expect(intake.waiting).toBe(0));
+  await vi.waitFor(() => expect(intake.waiting).toBe(0), 20_000);
   expect(begun.filter((socket) => socket === quiet)).toHaveLength(74);
   expect(begun).not.toContain(flood);
 });
@@ -69,7 +69,7 @@ test('answers what was sent ahead in order', async () => {
   expect(statuses(received)).toEqual([...Array.from({ length: 400 }, () => 200), 400]);
   const ids = [...received.matchAll(/X-Request-Id: (\d+)\r\n/gi)].map(([, id]) => Number(id));
   expect(ids).toEqual(Array.from({ length: 400 }, (_, id) => id));
-  await vi.waitFor(() => expect([app.desk.active, app.desk.inFlight.size]).toEqual([0, 0]));
+  await vi.waitFor(() => expect([app.desk.active, app.desk.inFlight.size]).toEqual([0, 0]), 20_000);
 });
 
 /** Guarantees that bodies of requests that were sent ahead are read, each to its own request. */

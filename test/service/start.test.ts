@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as secureConnect } from 'node:tls';
 import fc from 'fast-check';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { makeKey, plaintext, recordsOnDisk, seal } from '../access/support.ts';
 import {
   childEnvironment,
@@ -50,7 +50,7 @@ async function refusedStart(dataDir: string, env: Readonly<Record<string, string
     { ...anyPort, STATHERA_DATA_DIR: dataDir, ...env },
     { allowFailure: true },
   );
-  expect(performance.now() - begun).toBeLessThan(15_000);
+  expect(performance.now() - begun).toBeLessThan(60_000);
   expect([ended.code, ended.stdout]).toEqual([1, '']);
   return ended.stderr;
 }
@@ -242,12 +242,11 @@ test('drains on SIGTERM', async () => {
   await delay(150);
   const begun = performance.now();
   const stopped = service.stop();
-  await delay(300);
-  const late = await fetch(service.url).catch(() => undefined);
-  expect(late).toBeUndefined();
+  await vi.waitFor(() => expect(fetch(service.url)).rejects.toThrow(), 10_000);
   busy.write('es":4}');
   expect(await stopped).toBe(0);
-  expect(performance.now() - begun).toBeLessThan(5_000);
+  // The idle client would hold it for the 15 seconds that requests may take.
+  expect(performance.now() - begun).toBeLessThan(14_000);
   expect(received).toMatch(/^HTTP\/1\.1 200 OK\r\n[^]*connection: close\r\n[^]*"bytes":"/i);
   const records = await recordsOnDisk(service.dataDir);
   expect(records.filter(({ requestId }) => requestId === 'last-one')).toHaveLength(1);
