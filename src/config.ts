@@ -34,9 +34,12 @@ export const settings = {
     'PEM certificates that PostgreSQL’s is trusted by; default those of Node',
   ),
   STATHERA_DATABASE_CONNECTIONS: whole('10', 2, 200).describe(
-    'Connections to PostgreSQL at most, but for one',
+    'Connections to PostgreSQL at most, but for two',
   ),
   STATHERA_DATABASE_ALLOW_CLEARTEXT: flag.describe('1 lets a PostgreSQL that is not loopback go without TLS'),
+  STATHERA_MAX_STALENESS_MS: whole('500', 50, 10_000).describe(
+    'How long a process goes on without having seen what others changed in the database',
+  ),
   STATHERA_PKCS11_MODULE: file.describe('PKCS#11 module; default SoftHSM where the system has it'),
   STATHERA_PKCS11_TOKEN_LABEL: z
     .string()
@@ -114,6 +117,7 @@ export interface Config {
   readonly admission: AdmissionConfig;
   readonly processes: number;
   readonly hungAfterMs: number;
+  readonly maxStaleMs: number;
   readonly shutdownMs: number;
 }
 
@@ -214,6 +218,7 @@ export function readConfig(environment: Environment): Config {
     },
     processes: values.STATHERA_PROCESSES,
     hungAfterMs: values.STATHERA_HUNG_SECONDS * 1000,
+    maxStaleMs: values.STATHERA_MAX_STALENESS_MS,
     shutdownMs: values.STATHERA_SHUTDOWN_SECONDS * 1000,
   };
 }

@@ -28,10 +28,12 @@ import { createKeys } from './keys/keys.ts';
 import { createPublicKeys } from './keys/public-keys.ts';
 import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-keys.ts';
 import { createMacs, createMacWork } from './macs/macs.ts';
+import { exposeParts } from './measurements.ts';
 import { createSigning, createSigningWork } from './signing/signing.ts';
 import { createThreads } from './signing/threads.ts';
 import { checkStart } from './start-checks.ts';
 import { migrate } from './store/migrations.ts';
+import { createRevision } from './store/revision.ts';
 import type { Store } from './store/store.ts';
 import { version } from './version.ts';
 
@@ -79,8 +81,7 @@ export async function startService(
     const store = await adapters.openStore(config.database);
     closers.push(() => store.close());
     await migrate(store.db, store.dialect, adapters.clock.now());
-    const parts = await composeParts({ config, adapters, log, note, expose, hsm, store });
-    closers.push(() => parts.audit.close());
+    const parts = await composeParts({ config, adapters, log, note, expose, hsm, store, closers });
     closers.push(() => parts.keys.close());
     closers.push(() => parts.threads.close());
     const flusher = setInterval(() => {
@@ -114,29 +115,40 @@ interface Foundation {
   readonly expose: (metrics: Metrics) => Exposition;
   readonly hsm: Hsm;
   readonly store: Store;
+  readonly closers: (() => Promise<void>)[];
 }
 
-async function composeParts({ config, adapters, log, note, expose, hsm, store }: Foundation) {
+async function composeParts({ config, adapters, log, note, expose, hsm, store, closers }: Foundation) {
   const { clock } = adapters;
   const systemKeys = await openSystemKeys({ hsm, store });
   const { rows } = systemKeys;
+  const revision = createRevision({
+    feed: await store.changes.follow(),
+    clock,
+    maxStaleMilliseconds: config.maxStaleMs,
+  });
+  closers.push(() => revision.close());
   const audit = await openAuditLog({
     directory: join(config.dataDir, 'audit'),
     store,
     mac: (data) => hsm.mac(systemKeys.audit, data),
     clock,
+    sync: () => revision.sync(),
     log: note,
   });
-  const operations = createOperations({ audit, store, clock });
+  closers.push(() => audit.close());
   const authenticator = createAuthenticator({ store, rows, clock });
-  const tokens = createTokens({ store, rows, clock, operations, authenticator });
+  revision.onTouched(authenticator.forget);
+  const { confirm } = authenticator;
+  const operations = createOperations({ audit, store, clock, revision, confirm });
+  const tokens = createTokens({ store, rows, clock, operations });
   const namespaces = createNamespaces({
     ...{ store, rows, clock, operations, region: config.region },
     provision: async (namespaceId) =>
       await storeSystemKey(rows, await makeSystemKey({ hsm, clock, purpose: 'kek', namespaceId })),
   });
   const keys = createKeys({
-    ...{ store, hsm, systemKeys, operations, clock },
+    ...{ store, hsm, systemKeys, operations, clock, revision },
     onRotationFailed: (error) =>
       log.error({ code: codeOf(error) }, 'a rotation forced by the usage limit failed'),
   });
@@ -155,14 +167,18 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store }:
   if (mlKemSource !== 'node:crypto')
     log.warn({ mlKemSource }, 'this Node has no ML-KEM: a slower one in JavaScript is used');
   const metrics = createMetrics();
-  exposeParts(metrics, hsm, audit);
+  exposeParts(metrics, { hsm, audit, revision });
   const page = expose(metrics);
   const app = createHttpApp({
     routes: allRoutes({
       ...{ keys, publicKeys: createPublicKeys(keys), envelopes, exchanges, sealings, macs, signing },
       ...{ imports, namespaces, tokens, audit, operations },
     }),
-    authenticate: (authorization) => authenticator.authenticate(authorization),
+    async authenticate(authorization) {
+      // Whoever cannot see what was changed lately refuses rather than guesses.
+      if (!revision.isFresh()) await revision.sync();
+      return await authenticator.authenticate(authorization);
+    },
     onRefused: (source, code) => audit.countRefusal(source ?? 'unknown', code),
     ready: steadyReadiness(createReadiness({ hsm, store, audit, clock }), clock),
     metricsHandler: async (caller: Caller) => {
@@ -180,7 +196,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store }:
     version,
     limits: config.admission,
   });
-  return { app, audit, keys, imports, threads };
+  return { app, keys, imports, threads };
 }
 
 const probeMilliseconds = 2_000;
@@ -228,35 +244,6 @@ function createReadiness({
     };
     return { ready: Object.values(checks).every((check) => check === 'ok'), checks };
   };
-}
-
-function exposeParts(metrics: Metrics, hsm: Hsm, audit: AuditLog): void {
-  const gauge = (name: string, help: string) => metrics.gauge({ name, help }).with({});
-  const hsmReady = gauge('stathera_hsm_ready', '1 while the HSM takes operations');
-  const hsmQueued = gauge('stathera_hsm_queued', 'Operations waiting for the HSM');
-  const hsmHandles = gauge('stathera_hsm_handles', 'Unwrapped keys held in the token');
-  const hsmMisses = gauge('stathera_hsm_handle_misses', 'Keys that had to be unwrapped since the start');
-  const hsmGeneration = gauge('stathera_hsm_generation', 'Times the HSM was initialized');
-  const auditReady = gauge('stathera_audit_ready', '1 while the audit log can be written');
-  const auditQueued = gauge('stathera_audit_queued', 'Audit records waiting to be written');
-  const auditAppended = gauge('stathera_audit_appended', 'Audit records written since the start');
-  const auditUnsigned = gauge(
-    'stathera_audit_unsigned_groups',
-    'Group commits written without a MAC of the HSM',
-  );
-  metrics.onCollect(() => {
-    const status = hsm.status();
-    hsmReady.set(status.state === 'ready' ? 1 : 0);
-    hsmQueued.set(status.queued);
-    hsmHandles.set(status.handles.cached);
-    hsmMisses.set(status.handles.misses);
-    hsmGeneration.set(status.generation);
-    const log = audit.status();
-    auditReady.set(log.state === 'ready' ? 1 : 0);
-    auditQueued.set(log.queued);
-    auditAppended.set(log.appended);
-    auditUnsigned.set(log.unsignedGroups);
-  });
 }
 
 function codeOf(error: unknown): string {

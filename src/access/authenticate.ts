@@ -16,8 +16,13 @@ export interface Authenticator {
    * @throws access/unauthenticated with one text for every reason
    */
   authenticate(authorization: string | undefined): Promise<Principal>;
-  /** Forgets a token that was changed. */
-  forget(tokenId: string): void;
+  /**
+   * Whether a principal's credential is still what it was, after time has passed.
+   * @throws access/unauthenticated
+   */
+  confirm(principal: Principal): Promise<void>;
+  /** Forgets tokens that were changed. */
+  forget(tokenIds: readonly string[] | 'everything'): void;
 }
 
 interface KnownToken {
@@ -68,20 +73,35 @@ export function createAuthenticator({
     return knownToken(row);
   }
 
+  const known = async (id: string) => cache.peek(id) ?? (await read(id));
+
+  function refuseEnded({ revokedAt, expiresAt }: KnownToken): void {
+    if (revokedAt !== null) throw unauthenticated();
+    if (expiresAt !== null && expiresAt <= clock.now()) throw unauthenticated();
+  }
+
   return {
     async authenticate(authorization) {
       const text = bearer(authorization);
       const presented = text === undefined ? undefined : parseTokenSecret(text);
       if (!presented) throw unauthenticated();
-      const known = cache.peek(presented.id) ?? (await read(presented.id));
+      const token = await known(presented.id);
       // An unknown token costs the same comparison, against a hash that no secret has.
-      const matches = equalBytes(presented.secretHash, known?.secretHash ?? unknownHash);
-      if (!known || !matches) throw unauthenticated();
-      if (known.revokedAt !== null) throw unauthenticated();
-      if (known.expiresAt !== null && known.expiresAt <= clock.now()) throw unauthenticated();
-      return known.principal;
+      const matches = equalBytes(presented.secretHash, token?.secretHash ?? unknownHash);
+      if (!token || !matches) throw unauthenticated();
+      refuseEnded(token);
+      return token.principal;
     },
-    forget: (tokenId) => cache.delete(tokenId),
+    async confirm(principal) {
+      if (principal.kind !== 'token' || cache.peek(principal.id)?.principal === principal) return;
+      const token = await known(principal.id);
+      if (!token) throw unauthenticated();
+      refuseEnded(token);
+    },
+    forget(tokenIds) {
+      if (tokenIds === 'everything') cache.clear();
+      else for (const id of tokenIds) cache.delete(id);
+    },
   };
 }
 

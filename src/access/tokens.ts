@@ -5,7 +5,6 @@ import { cutPage, idAfter, type Page, type PageRequest } from '../core/page.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { TokenRow } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
-import type { Authenticator } from './authenticate.ts';
 import { type Caller, covers, type Principal } from './caller.ts';
 import type { Operations } from './operations.ts';
 import { type Scope, serviceScopes } from './scopes.ts';
@@ -49,13 +48,11 @@ export function createTokens({
   rows,
   clock,
   operations,
-  authenticator,
 }: {
   store: Store;
   rows: RowAuthenticator;
   clock: Clock;
   operations: Operations;
-  authenticator: Authenticator;
 }): Tokens {
   return {
     create(caller, request) {
@@ -127,18 +124,14 @@ export function createTokens({
             revoked_at: clock.now(),
             revision: row.revision + 1,
           });
-          try {
-            await operation.change(async (tx) => {
-              await tx
-                .updateTable('tokens')
-                .set(next)
-                .where('id', '=', row.id)
-                .where('revoked_at', 'is', null)
-                .execute();
-            });
-          } finally {
-            authenticator.forget(row.id);
-          }
+          await operation.change(async (tx) => {
+            await tx
+              .updateTable('tokens')
+              .set(next)
+              .where('id', '=', row.id)
+              .where('revoked_at', 'is', null)
+              .execute();
+          });
         },
       );
     },

@@ -47,12 +47,18 @@ export interface AuditStatus {
   readonly unsignedGroups: number;
 }
 
+/** What a decision rests on was changed before its record was written: it is to be made again. */
+export class DecisionMoved extends Error {}
+
 export interface AuditLog {
   /**
    * Appends one record. It is on disk when this resolves.
-   * @throws audit/unavailable at once while the log cannot be written, or when the queue is full
+   * @param stands whether what was decided may still be answered, asked when the record's turn has come, after the
+   *   changes of the store were read
+   * @throws DecisionMoved when it may not: nothing was recorded. audit/unavailable at once while the log cannot be
+   *   written, or when the queue is full. store/unavailable when the changes cannot be read
    */
-  append(entry: AuditEntry): Promise<void>;
+  append(entry: AuditEntry, stands?: () => boolean): Promise<void>;
 
   /**
    * Runs a change and its record in one transaction, and moves the record to the log before it resolves.

@@ -1,6 +1,6 @@
 import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
-import type { AuditStatus } from './audit.ts';
+import { type AuditStatus, DecisionMoved } from './audit.ts';
 import { errorCode } from './files.ts';
 import { chainHead, encodeCommit, encodeRecord, newline, noLine } from './format.ts';
 import type { AuditLimits, AuditLogger } from './options.ts';
@@ -17,6 +17,8 @@ export interface GroupCommitOptions {
   readonly clock: Clock;
   readonly limits: AuditLimits;
   readonly log: AuditLogger;
+  /** Reads what was changed in the store. */
+  readonly sync: () => Promise<void>;
   /** Called with the outbox ids of a group once it is durable, before its callers go on. */
   readonly onMoved: (ids: readonly string[]) => void;
   /** The record that tries the log after a failure when no other comes. */
@@ -29,11 +31,12 @@ export interface GroupCommit {
   assertWritable(): void;
   /**
    * @param entryText from `encodeEntry`
-   * @param outboxId of a change that is committed already: it is not refused for a full queue
+   * @param place.outboxId of a change that is committed already: it is not refused for a full queue
+   * @param place.stands see AuditLog.append
    * @returns when the record is on disk
-   * @throws audit/unavailable, service/overloaded
+   * @throws audit/unavailable, service/overloaded, DecisionMoved, store/unavailable
    */
-  append(entryText: string, outboxId?: string): Promise<void>;
+  append(entryText: string, place?: Place): Promise<void>;
   /** The last durable record. */
   position(): Position;
   status(): AuditStatus;
@@ -41,15 +44,19 @@ export interface GroupCommit {
   close(): Promise<void>;
 }
 
-interface Waiting {
+interface Place {
+  readonly outboxId?: string;
+  readonly stands?: (() => boolean) | undefined;
+}
+
+interface Waiting extends Place {
   readonly text: string;
-  readonly outboxId: string | undefined;
   readonly resolve: () => void;
-  readonly reject: (error: ServiceError) => void;
+  readonly reject: (error: unknown) => void;
 }
 
 export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
-  const { writer, segments, sign, clock, limits, log, onMoved, recoveryEntry } = options;
+  const { writer, segments, sign, clock, limits, log, sync, onMoved, recoveryEntry } = options;
   const queue: Waiting[] = [];
   const counts = { appended: 0, groups: 0, unsignedGroups: 0 };
   let position = options.start;
@@ -64,7 +71,7 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
     if (failure && (failure.trying || clock.monotonic() < failure.retryAt)) throw unavailable(cannotWrite);
   }
 
-  function append(text: string, outboxId?: string): Promise<void> {
+  function append(text: string, { outboxId, stands }: Place = {}): Promise<void> {
     refuseUnlessWritable();
     if (outboxId === undefined && queue.length >= limits.queuedRecords) {
       throw new ServiceError('service/overloaded', 'Too many operations wait for the audit log.', {
@@ -73,7 +80,7 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
     }
     if (failure) failure.trying = true;
     return new Promise((resolve, reject) => {
-      queue.push({ text, outboxId, resolve, reject });
+      queue.push({ text, ...(outboxId && { outboxId }), stands, resolve, reject });
       // The tick's other records come along.
       running ??= nextTurn().then(writeAll);
     });
@@ -84,8 +91,27 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
     running = undefined;
   }
 
+  /** Who decided on what was changed meanwhile is not recorded as it decided. */
+  async function standing(group: readonly Waiting[]): Promise<readonly Waiting[]> {
+    if (!group.some(({ stands }) => stands)) return group;
+    const unread = await sync().then(
+      () => undefined,
+      (error: unknown) => ({ error }),
+    );
+    return group.filter(({ stands, reject }) => {
+      if (!stands || (!unread && stands())) return true;
+      reject(unread ? unread.error : new DecisionMoved());
+      return false;
+    });
+  }
+
   /** Never rejects: the group's callers learn the outcome. */
-  async function writeGroup(group: readonly Waiting[]): Promise<void> {
+  async function writeGroup(asked: readonly Waiting[]): Promise<void> {
+    const group = await standing(asked);
+    if (group.length === 0) {
+      if (failure) retryLater();
+      return;
+    }
     const stall = watch(limits.stallMilliseconds, () => fail(group, 'stalled', undefined, true));
     try {
       await segments.prepare(position);
@@ -119,8 +145,12 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
   /** @param trying the write is not over: nothing may follow it yet */
   function fail(group: readonly Waiting[], reason: string, cause: unknown, trying: boolean): void {
     if (!failure) log('error', 'audit.unavailable', { writer, reason });
-    failure = { retryAt: clock.monotonic() + limits.retryMilliseconds, trying };
+    retryLater(trying);
     for (const { reject } of [...group, ...queue.splice(0)]) reject(unavailable(cannotWrite, cause));
+  }
+
+  function retryLater(trying = false): void {
+    failure = { retryAt: clock.monotonic() + limits.retryMilliseconds, trying };
     tryAgainSoon();
   }
 
@@ -143,7 +173,7 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
 
   return {
     assertWritable: refuseUnlessWritable,
-    append: async (text, outboxId) => append(text, outboxId),
+    append: async (text, place) => append(text, place),
     position: () => position,
     status: () => ({ state: failure ? 'unavailable' : 'ready', queued: queue.length, ...counts }),
     async close() {

@@ -29,7 +29,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   const writer = await openWriter(options, slot.writer, slot.lock);
   const { name, groups, outbox } = writer;
   const limits = limitsOf(options);
-  const append: AuditLog['append'] = async (entry) => groups.append(encodeEntry(entry));
+  const append: AuditLog['append'] = async (entry, stands) => groups.append(encodeEntry(entry), { stands });
   const refusals = createRefusals({ append, clock, limits });
   const orphans = createOrphans(options, name);
   return {

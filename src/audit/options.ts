@@ -53,6 +53,8 @@ export interface AuditLogOptions {
   /** HMAC-SHA-256 under the audit key, in the HSM; may reject while that is down. */
   readonly mac: Prf;
   readonly clock: Clock;
+  /** Reads what was changed in the store; before each group that has decisions to check. */
+  readonly sync?: () => Promise<void>;
   readonly log?: AuditLogger;
   readonly limits?: Partial<AuditLimits>;
   /** The slot this process writes to: `[a-z0-9][a-z0-9-]{0,31}`. Default: the first free one of `w1`, `w2`, … */

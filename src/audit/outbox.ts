@@ -104,7 +104,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
 
   async function move({ id, entry }: OutboxRow): Promise<void> {
     try {
-      await groups.append(entry, id);
+      await groups.append(entry, { outboxId: id });
       deleteSoon();
     } catch (error) {
       sweepSoon();
@@ -151,8 +151,8 @@ export function createOutbox(options: OutboxOptions): Outbox {
   /** The first alone: while the log is down, one record is all that may be tried. */
   async function moveAll([first, ...others]: readonly OutboxRow[]): Promise<void> {
     if (!first) return;
-    await groups.append(first.entry, first.id);
-    await Promise.all(others.map(({ id, entry }) => groups.append(entry, id)));
+    await groups.append(first.entry, { outboxId: first.id });
+    await Promise.all(others.map(({ id, entry }) => groups.append(entry, { outboxId: id })));
   }
 
   function sweepSoon(): void {

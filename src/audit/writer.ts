@@ -59,6 +59,7 @@ async function openLocked(options: AuditLogOptions, writer: string, lock: SlotLo
   }
   const groups = createGroupCommit({
     ...{ writer, segments, sign, clock, limits, log, start: position, onMoved: moved.add },
+    sync: options.sync ?? (() => Promise.resolve()),
     recoveryEntry: () => encodeEntry(recovered(clock)),
   });
   const outbox = createOutbox({ store, writer, mac, limits, log, moved, groups });

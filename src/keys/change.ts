@@ -7,7 +7,6 @@ import type { RowAuthenticator } from '../store/rows.ts';
 import type { KeyRow, KeyVersionRow, VersionState } from '../store/schema.ts';
 import type { Store, StoreTransaction } from '../store/store.ts';
 import { type Key, type KeyView, keyNotFound, keyView, targetOf } from './key.ts';
-import type { Lookup } from './lookup.ts';
 import type { MakeVersion, Material } from './versions.ts';
 
 /** The changes of existing keys: read, authenticate, seal, and write only if nobody else did meanwhile. */
@@ -18,7 +17,7 @@ export interface KeyChanges {
    * @param imported absent: the HSM makes it; `also` commits with it
    */
   rotate(operation: Operation, key: Key, imported?: Imported): Promise<KeyView>;
-  version(operation: Operation, key: Key, row: KeyVersionRow, state: VersionState): Promise<KeyVersionRow>;
+  version(operation: Operation, row: KeyVersionRow, state: VersionState): Promise<KeyVersionRow>;
 }
 
 export interface Imported<Answer extends object = object> {
@@ -35,7 +34,6 @@ export function createKeyChanges({
   hsm,
   rows,
   clock,
-  lookup,
   makeVersion,
   lastUsed,
 }: {
@@ -43,7 +41,6 @@ export function createKeyChanges({
   hsm: Hsm;
   rows: RowAuthenticator;
   clock: Clock;
-  lookup: Lookup;
   makeVersion: MakeVersion;
   lastUsed: (keys: readonly KeyRow[]) => Promise<Map<string, number | undefined>>;
 }): KeyChanges {
@@ -68,21 +65,16 @@ export function createKeyChanges({
       revision: row.revision + 1,
     });
     const lastUsedAt = (await lastUsed([row])).get(row.id);
-    try {
-      return await operation.change(async (tx) => {
-        const result = await tx
-          .updateTable('keys')
-          .set(next)
-          .where('id', '=', row.id)
-          .where('revision', '=', row.revision)
-          .executeTakeFirst();
-        if (result.numUpdatedRows !== 1n) throw conflict();
-        return { ...keyView(next, lastUsedAt), ...(await also?.(tx)) };
-      });
-    } finally {
-      // Also when the outcome is unknown: what the store says is what counts.
-      lookup.forget({ id: row.id, name: row.name, namespaceId: row.namespace_id });
-    }
+    return await operation.change(async (tx) => {
+      const result = await tx
+        .updateTable('keys')
+        .set(next)
+        .where('id', '=', row.id)
+        .where('revision', '=', row.revision)
+        .executeTakeFirst();
+      if (result.numUpdatedRows !== 1n) throw conflict();
+      return { ...keyView(next, lastUsedAt), ...(await also?.(tx)) };
+    });
   }
 
   return {
@@ -109,11 +101,11 @@ export function createKeyChanges({
       );
     },
 
-    async version(operation, key, row, state) {
+    async version(operation, row, state) {
       const { mac: _, ...current } = row;
       const next = await rows.seal('key_versions', { ...current, state, revision: row.revision + 1 });
-      try {
-        await operation.change(async (tx) => {
+      await operation.change(
+        async (tx) => {
           const result = await tx
             .updateTable('key_versions')
             .set({ state: next.state, revision: next.revision, mac: next.mac })
@@ -121,10 +113,9 @@ export function createKeyChanges({
             .where('revision', '=', row.revision)
             .executeTakeFirst();
           if (result.numUpdatedRows !== 1n) throw conflict();
-        });
-      } finally {
-        lookup.forget(key, [row.id]);
-      }
+        },
+        { touches: [row.id] },
+      );
       if (!decryptingStates.includes(state)) await hsm.evict(row.id);
       return next;
     },

@@ -8,6 +8,7 @@ import type { Page, PageRequest } from '../core/page.ts';
 import type { ReuseLimits } from '../crypto/payload/data-keys.ts';
 import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
+import type { Revision } from '../store/revision.ts';
 import type { KeyState, VersionState } from '../store/schema.ts';
 import { isUniqueViolation, type Store } from '../store/store.ts';
 import { createKeyChanges, type Imported } from './change.ts';
@@ -90,6 +91,7 @@ export function createKeys({
   systemKeys,
   operations,
   clock,
+  revision,
   limit = { keys: 50_000, versions: 50_000 },
   onRotationFailed,
 }: {
@@ -98,6 +100,7 @@ export function createKeys({
   systemKeys: SystemKeys;
   operations: Operations;
   clock: Clock;
+  revision: Revision;
   /** Keys and versions kept in memory. */
   limit?: { keys: number; versions: number };
   /** Told when a rotation that the usage limit forces did not succeed. */
@@ -105,6 +108,11 @@ export function createKeys({
 }): Keys {
   const { rows } = systemKeys;
   const lookup = createLookup({ store, systemKeys, limit });
+  revision.onTouched((ids) => {
+    lookup.forget(ids);
+    // A version that another process has disabled; of everything else the HSM has no handle.
+    if (ids !== 'everything') for (const id of ids) void hsm.evict(id).catch(() => undefined);
+  });
   const makeVersion = createVersionMaker({ hsm, systemKeys, clock });
   const usage = createUsage({
     store,
@@ -118,7 +126,6 @@ export function createKeys({
     hsm,
     rows,
     clock,
-    lookup,
     makeVersion,
     lastUsed: listing.lastUsed,
   });
@@ -206,7 +213,7 @@ export function createKeys({
       use(caller, 'keys.update', ref, async (key, operation) => {
         const row = await listing.versionRow(key.id, ordinal);
         operation.target({ ...targetOf(key), version: ordinal });
-        return await listing.describeVersion(await changes.version(operation, key, row, state));
+        return await listing.describeVersion(await changes.version(operation, row, state));
       }),
 
     rotate: (caller, ref) =>

@@ -24,8 +24,8 @@ export interface Lookup {
   version(key: Key, versionId: string): Promise<KeyVersion | undefined>;
   /** @returns undefined when the key has no version of this ordinal */
   ordinal(key: Key, ordinal: number): Promise<KeyVersion | undefined>;
-  /** Forgets a key and the named versions after they were changed. */
-  forget(key: { id: string; name: string; namespaceId: string }, versionIds?: readonly string[]): void;
+  /** Forgets keys and versions that were changed, by id. */
+  forget(ids: readonly string[] | 'everything'): void;
 }
 
 export function createLookup({
@@ -111,10 +111,16 @@ export function createLookup({
       // The ordinal is part of the authenticated row, as names are.
       return found?.ordinal === ordinal ? found : undefined;
     },
-    forget(key, versionIds = []) {
-      ids.delete(nameKey(key.namespaceId, key.name));
-      keys.delete(key.id);
-      for (const id of versionIds) versions.delete(id);
+    forget(changed) {
+      if (changed === 'everything') {
+        for (const cache of [ids, keys, versions]) cache.clear();
+        return;
+      }
+      // What a name stands for does not change.
+      for (const id of changed) {
+        keys.delete(id);
+        versions.delete(id);
+      }
     },
   };
 }

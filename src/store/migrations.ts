@@ -75,8 +75,24 @@ const imports: Migration = {
   },
 };
 
+/** Code before it changes rows without telling, so that newer code may go on with what it has in memory. */
+const changes: Migration = {
+  number: 5,
+  name: 'changes',
+  oldestCode: 5,
+  async up(db, { text, integer, serial }) {
+    await db.schema
+      .createTable('changes')
+      .addColumn('revision', integer, (c) => serial(c).notNull())
+      .addColumn('namespace_id', text, (c) => c.notNull())
+      .addColumn('subjects', text, (c) => c.notNull())
+      .addColumn('created_at', 'bigint', (c) => c.notNull())
+      .execute();
+  },
+};
+
 /** In order, without gaps; a landed migration is never edited. */
-export const migrations: readonly Migration[] = [first, dataKeyReuse, leases, imports];
+export const migrations: readonly Migration[] = [first, dataKeyReuse, leases, imports, changes];
 
 /**
  * Brings the database to the newest schema this code knows. Each migration commits with its row; of several

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type CompiledQuery, Kysely, PostgresDialect, type PostgresPool } from 'kysely';
 import { ServiceError } from '../core/errors.ts';
 import { postgresDialect } from './dialects.ts';
+import { postgresChanges } from './postgres-changes.ts';
 import {
   type Connections,
   openConnections,
@@ -35,7 +36,7 @@ export async function openPostgresStore(
     const connections = openConnections(settings, name, async () => await hold?.ready());
     // Now, and not with the first request, it shows what is wrong.
     (await connections.connect()).release();
-    return createStore(connections, hold);
+    return createStore({ settings, name, connections, hold });
   } catch (error) {
     await hold?.release();
     const cause = error instanceof ServiceError ? error.cause : error;
@@ -45,7 +46,14 @@ export async function openPostgresStore(
   }
 }
 
-function createStore(connections: Connections, hold: Hold | undefined): Store {
+interface Parts {
+  readonly settings: PostgresSettings;
+  readonly name: string;
+  readonly connections: Connections;
+  readonly hold: Hold | undefined;
+}
+
+function createStore({ settings, name, connections, hold }: Parts): Store {
   const pool: PostgresPool = {
     connect: () => connections.connect() as never,
     end: () => connections.end(),
@@ -59,13 +67,15 @@ function createStore(connections: Connections, hold: Hold | undefined): Store {
   return {
     dialect: postgresDialect,
     db,
+    changes: postgresChanges(settings, name),
     transaction: (work) =>
       untilUncontended(() => db.transaction().setIsolationLevel(isolation).execute(work)),
     prepare<Row>(build: (db: Kysely<Schema>) => { compile(): CompiledQuery<Row> }): PreparedQuery<Row> {
       const text = build(db).compile().sql;
       statements += 1;
-      const name = `stathera-${statements}`;
-      return async (...values) => (await readPrepared(connections, { name, text, values })) as Row[];
+      const statement = `stathera-${statements}`;
+      return async (...values) =>
+        (await readPrepared(connections, { name: statement, text, values })) as Row[];
     },
     async probe() {
       const connection = await connections.connect();

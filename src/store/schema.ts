@@ -24,6 +24,7 @@ export interface Schema {
   key_usage: KeyUsageRow;
   tokens: TokenRow;
   idempotency: IdempotencyRow;
+  changes: ChangeRow;
   audit_segments: AuditSegmentRow;
   audit_outbox: AuditOutboxRow;
   leases: LeaseRow;
@@ -164,6 +165,15 @@ export interface IdempotencyRow {
   /** JSON of the answer; null when it held a secret. */
   answer: string | null;
   expires_at: number;
+}
+
+/** What a transaction touched, for processes that keep rows in memory; the newest 100,000 are kept. */
+export interface ChangeRow {
+  revision: Generated<number>;
+  namespace_id: string;
+  /** JSON array of ids. */
+  subjects: string;
+  created_at: number;
 }
 
 export interface AuditSegmentRow {

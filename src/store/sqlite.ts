@@ -3,9 +3,9 @@ import { dirname, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { type CompiledQuery, Kysely, type SqliteStatement } from 'kysely';
 import { fsyncPath } from '../core/durable-file.ts';
-import { ServiceError } from '../core/errors.ts';
 import { sqliteDialect } from './dialects.ts';
 import type { Schema } from './schema.ts';
+import { sqliteChanges, sqliteUnavailable } from './sqlite-changes.ts';
 import { sharedSqliteDialect, untilFree } from './sqlite-driver.ts';
 import type { PreparedQuery, Store } from './store.ts';
 
@@ -32,6 +32,7 @@ export function openSqliteStore(settings: SqliteSettings): Store {
   return {
     dialect: sqliteDialect,
     db,
+    changes: sqliteChanges(settings.file),
     transaction: (work) =>
       untilFree(busyMilliseconds, () => db.transaction().setIsolationLevel('serializable').execute(work)),
     prepare<Row>(build: (db: Kysely<Schema>) => { compile(): CompiledQuery<Row> }): PreparedQuery<Row> {
@@ -45,7 +46,7 @@ export function openSqliteStore(settings: SqliteSettings): Store {
       try {
         database.prepare('select 1').get();
       } catch (error) {
-        throw unavailable(error);
+        throw sqliteUnavailable(error);
       }
     },
     async close() {
@@ -69,7 +70,7 @@ function open({ file, readonly = false, busyMilliseconds = 5000 }: SqliteSetting
     database.pragma('busy_timeout = 0');
     return database;
   } catch (error) {
-    throw unavailable(error);
+    throw sqliteUnavailable(error);
   }
 }
 
@@ -117,13 +118,6 @@ function attempt<T>(call: () => T): T {
     return call();
   } catch (error) {
     if (!(error instanceof Database.SqliteError) || error.code.startsWith('SQLITE_CONSTRAINT')) throw error;
-    throw unavailable(error);
+    throw sqliteUnavailable(error);
   }
-}
-
-function unavailable(error: unknown): ServiceError {
-  return new ServiceError('store/unavailable', 'The database cannot be used right now.', {
-    cause: error,
-    retryAfterSeconds: 1,
-  });
 }

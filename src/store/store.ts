@@ -1,4 +1,5 @@
 import type { CompiledQuery, Kysely, Transaction } from 'kysely';
+import type { Changes } from './changes.ts';
 import type { Dialect } from './dialects.ts';
 import type { Schema } from './schema.ts';
 
@@ -8,6 +9,8 @@ export type StoreTransaction = Transaction<Schema>;
 export interface Store {
   readonly dialect: Dialect;
   readonly db: Kysely<Schema>;
+  /** What transactions touched, for whoever keeps rows in memory. */
+  readonly changes: Changes;
   /**
    * Runs `work` in one transaction: everything it did is durable when this resolves, nothing of it is there
    * when it rejects, except after `store/unavailable` from the commit itself, whose outcome is unknown.

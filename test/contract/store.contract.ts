@@ -311,7 +311,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
       await run(store);
       const tables = await tablesOf(store);
       const expected = [
-        ...['audit_outbox', 'audit_segments', 'idempotency', 'import_wrapping_keys'],
+        ...['audit_outbox', 'audit_segments', 'changes', 'idempotency', 'import_wrapping_keys'],
         ...['key_usage', 'key_versions', 'keys'],
       ];
       expect(tables).toEqual(

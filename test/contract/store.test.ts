@@ -5,15 +5,19 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import { openPostgresStore } from '../../src/store/postgres.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { postgresSettings, startPostgres, type TestPostgres, whyNoPostgres } from '../support/postgres.ts';
-import { storeContract } from './store.contract.ts';
+import { changesContract } from './changes.contract.ts';
+import { type StoreUnderTest, storeContract } from './store.contract.ts';
 
-storeContract('SQLite', async () => {
+async function emptySqlite(): Promise<StoreUnderTest> {
   const directory = await mkdtemp(join(tmpdir(), 'stathera-store-'));
   return {
     connect: async () => openSqliteStore({ file: join(directory, 'stathera.db') }),
     remove: () => rm(directory, { recursive: true, force: true }),
   };
-});
+}
+
+storeContract('SQLite', emptySqlite);
+changesContract('SQLite', emptySqlite);
 
 const why = whyNoPostgres();
 describe.skipIf(why !== undefined)(`over PostgreSQL${why === undefined ? '' : ` (${why})`}`, () => {
@@ -23,12 +27,15 @@ describe.skipIf(why !== undefined)(`over PostgreSQL${why === undefined ? '' : ` 
   });
   afterAll(() => server.remove());
 
-  storeContract('PostgreSQL', async () => {
+  async function emptyPostgres(): Promise<StoreUnderTest> {
     const settings = postgresSettings(await server.createDatabase());
     return {
       connect: () => openPostgresStore(settings, { exclusive: false }),
       // The server is removed with all it has.
       remove: async () => undefined,
     };
-  });
+  }
+
+  storeContract('PostgreSQL', emptyPostgres);
+  changesContract('PostgreSQL', emptyPostgres);
 });

@@ -146,7 +146,7 @@ test('the lists of authenticated tables are the database’s', () => {
   const database = new Database(join(service.dataDir, 'stathera.db'), { readonly: true });
   try {
     const tables = database
-      .prepare("select name from sqlite_master where type = 'table'")
+      .prepare("select name from sqlite_master where type = 'table' and name not like 'sqlite_%'")
       .pluck()
       .all() as string[];
     expect(tables.length).toBeGreaterThan(10);

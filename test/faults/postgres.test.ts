@@ -153,7 +153,7 @@ describe.skipIf(why !== undefined)(`a service over PostgreSQL${why === undefined
     expect(acknowledged.length).toBeGreaterThan(60);
   });
 
-  /** Guarantees that while PostgreSQL is dead every change is refused with store/unavailable in 5 s, what is in memory goes on, all heals by itself, and nothing acknowledged is lost. */
+  /** Guarantees that while PostgreSQL is dead everything is refused with store/unavailable in 5 s, rather than decided on what is in memory, all heals by itself, and nothing acknowledged is lost. */
   test('PostgreSQL is killed', async () => {
     const { env, serve } = await place(server);
     const service = await serve();
@@ -164,10 +164,12 @@ describe.skipIf(why !== undefined)(`a service over PostgreSQL${why === undefined
     await server.kill();
     const since = load.answers.length;
     await until(async () => load.answers.length > since + 20);
-    await opens(service, ciphertext);
+    const unseen = await service.call('POST', '/v1/decrypt', { ciphertext });
+    expect(unseen.body, unseen.text).toMatchObject({ status: 503, code: 'store/unavailable' });
     await until(async () => !(await isReady(service)));
     await server.start();
     await until(() => isReady(service));
+    await opens(service, ciphertext);
     const healed = load.made().length;
     await until(async () => load.made().length > healed + 10);
     await load.stop();

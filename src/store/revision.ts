@@ -1,0 +1,149 @@
+import type { Clock } from '../core/clock.ts';
+import { ServiceError } from '../core/errors.ts';
+import { createLru } from '../core/lru.ts';
+import type { ChangeFeed } from './changes.ts';
+
+/**
+ * How far this process knows the store. Whatever it keeps in memory was true when the changes were read last; what
+ * rests on it is decided while that is not too long ago, and can be checked again before it is answered.
+ */
+export interface Revision {
+  /** Grows with every change this process hears of, its own too. To be kept as a mark. */
+  readonly mark: number;
+  /** Whether the changes were read within the staleness allowed. For every request: one reading of the clock. */
+  isFresh(): boolean;
+  /**
+   * Reads the changes: afterwards this process knows everything that was committed before the call.
+   * @throws store/unavailable when they cannot be read in time
+   */
+  sync(): Promise<void>;
+  /** Says that this process changed something, or may have. */
+  touch(subjects: readonly string[]): void;
+  /** Whether nothing of this was changed since the mark, as far as is known here. */
+  untouchedSince(mark: number, subjects: Iterable<string>): boolean;
+  /** Is told what to forget: everything, when no subjects are given. */
+  onTouched(forget: (subjects: readonly string[] | 'everything') => void): void;
+  status(): RevisionStatus;
+  close(): Promise<void>;
+}
+
+export interface RevisionStatus {
+  /** Since the changes were read last. */
+  readonly staleMilliseconds: number;
+  /** Subjects heard of. */
+  readonly touched: number;
+  /** Times that everything had to be forgotten. */
+  readonly lost: number;
+}
+
+export interface RevisionOptions {
+  readonly feed: ChangeFeed;
+  readonly clock: Clock;
+  /** Decisions rest on nothing older. */
+  readonly maxStaleMilliseconds: number;
+}
+
+const rememberedSubjects = 100_000;
+
+export function createRevision({ feed, clock, maxStaleMilliseconds }: RevisionOptions): Revision {
+  const touchedAt = createLru<number>();
+  const listeners: ((subjects: readonly string[] | 'everything') => void)[] = [];
+  const counts = { touched: 0, lost: 0 };
+  let mark = 0;
+  /** What was touched up to here is not remembered by subject. */
+  let floor = 0;
+  let readAt = clock.monotonic();
+  let running: Promise<void> | undefined;
+  let next: Promise<void> | undefined;
+  let closed = false;
+
+  function touch(subjects: readonly string[]): void {
+    if (subjects.length === 0) return;
+    mark += 1;
+    counts.touched += subjects.length;
+    for (const subject of subjects) touchedAt.set(subject, mark);
+    while (touchedAt.size > rememberedSubjects) {
+      const oldest = touchedAt.oldest() ?? '';
+      floor = touchedAt.get(oldest) ?? mark;
+      touchedAt.delete(oldest);
+    }
+    for (const listener of listeners) listener(subjects);
+  }
+
+  function touchEverything(): void {
+    mark += 1;
+    floor = mark;
+    counts.lost += 1;
+    touchedAt.clear();
+    for (const listener of listeners) listener('everything');
+  }
+
+  async function read(): Promise<void> {
+    if (closed) throw new ServiceError('store/unavailable', 'The store is closed.');
+    const since = clock.monotonic();
+    const { subjects, lost } = await feed.read();
+    readAt = since;
+    if (lost) touchEverything();
+    else touch(subjects);
+  }
+
+  /** A read under way may be too early for who asks now: it waits for the next, with all who came meanwhile. */
+  function readAgain(): Promise<void> {
+    if (!running) {
+      running = read().finally(() => {
+        running = undefined;
+      });
+      return running;
+    }
+    next ??= running
+      .catch(() => undefined)
+      .then(() => {
+        next = undefined;
+        return readAgain();
+      });
+    return next;
+  }
+
+  function sync(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => {
+        reject(unseen());
+      }, maxStaleMilliseconds);
+      readAgain()
+        .then(resolve, reject)
+        .finally(() => clearTimeout(late));
+    });
+  }
+
+  const quietly = () => void sync().catch(() => undefined);
+  const polling = setInterval(quietly, Math.min(feed.pollMilliseconds, maxStaleMilliseconds / 4)).unref();
+  feed.onAnnounced(quietly);
+
+  return {
+    get mark() {
+      return mark;
+    },
+    isFresh: () => clock.monotonic() - readAt <= maxStaleMilliseconds,
+    sync,
+    touch,
+    untouchedSince(since, subjects) {
+      if (since === mark) return true;
+      if (since < floor) return false;
+      for (const subject of subjects) if ((touchedAt.get(subject) ?? 0) > since) return false;
+      return true;
+    },
+    onTouched: (forget) => void listeners.push(forget),
+    status: () => ({ staleMilliseconds: clock.monotonic() - readAt, ...counts }),
+    async close() {
+      closed = true;
+      clearInterval(polling);
+      await feed.close();
+    },
+  };
+}
+
+function unseen(): ServiceError {
+  return new ServiceError('store/unavailable', 'What was changed lately cannot be read right now.', {
+    retryAfterSeconds: 1,
+  });
+}
