@@ -62,6 +62,7 @@ export function createAdmission({ limits, clock, deadlines, metrics }: Admission
   const operator = createLane({ ...operators, clock, deadlines, metrics: operatorMetrics });
   counted.watch('data', data.status);
   counted.watch('operator', operator.status);
+  const [dataFull, operatorFull] = [fieldsOfFull(slots), fieldsOfFull(operators.slots)];
   const rates = createRates({ callerRate, namespaceRate, clock });
   return {
     enter(claimant, applicant, bodyBytes) {
@@ -71,13 +72,41 @@ export function createAdmission({ limits, clock, deadlines, metrics }: Admission
         dataMetrics.refused[`${taken.exceeded}-rate`].add();
         throw rateLimited;
       }
-      return enterLane(data, slots, claimant, 1 + bodyBytes / bytesOfCost, applicant);
+      return enterLane(data, dataFull, claimant, 1 + bodyBytes / bytesOfCost, applicant);
     },
-    enterAsOperator: (claimant, applicant) => enterLane(operator, operators.slots, claimant, 1, applicant),
+    enterAsOperator: (claimant, applicant) => enterLane(operator, operatorFull, claimant, 1, applicant),
   };
 }
 
 type Fields = Readonly<Record<string, string>>;
+
+/** Header fields of what a lane with so many slots refuses. */
+function fieldsOfFull(slots: number): Fields {
+  return {
+    'RateLimit-Policy': `"concurrency";q=${slots};qu="concurrent-requests"`,
+    RateLimit: '"concurrency";r=0;t=1',
+  };
+}
+
+function enterLane(
+  lane: Lane,
+  full: Fields,
+  claimant: Claimant,
+  cost: number,
+  applicant: Applicant,
+): Place | Promise<Place> {
+  try {
+    const entered = lane.enter(claimant, cost, applicant);
+    return entered instanceof Promise ? entered.catch((error) => refused(error, full, applicant)) : entered;
+  } catch (error) {
+    return refused(error, full, applicant);
+  }
+}
+
+function refused(error: unknown, full: Fields, applicant: Applicant): never {
+  if (isServiceError(error, 'service/overloaded')) applicant.headers = joined(applicant.headers, full);
+  throw error;
+}
 
 /** Both are lists (RFC 9651): one field holds the members of several. */
 function joined(first: Fields | undefined, second: Fields): Fields {
@@ -85,29 +114,4 @@ function joined(first: Fields | undefined, second: Fields): Fields {
   return Object.fromEntries(
     Object.entries(second).map(([name, value]) => [name, `${first[name]}, ${value}`]),
   );
-}
-
-function enterLane(
-  lane: Lane,
-  slots: number,
-  claimant: Claimant,
-  cost: number,
-  applicant: Applicant,
-): Place | Promise<Place> {
-  try {
-    const entered = lane.enter(claimant, cost, applicant);
-    return entered instanceof Promise ? entered.catch(refused) : entered;
-  } catch (error) {
-    return refused(error);
-  }
-
-  function refused(error: unknown): never {
-    if (isServiceError(error, 'service/overloaded')) {
-      applicant.headers = joined(applicant.headers, {
-        'RateLimit-Policy': `"concurrency";q=${slots};qu="concurrent-requests"`,
-        RateLimit: '"concurrency";r=0;t=1',
-      });
-    }
-    throw error;
-  }
 }
