@@ -45,16 +45,29 @@ export interface PublicKeyForms {
 }
 
 export function publicKeyForms(algorithm: ExchangeAlgorithm, raw: Uint8Array): PublicKeyForms {
+  if (algorithm === 'x-wing') return { pem: xWingPem(raw) };
   const key = keyObjectOf(algorithm, raw);
   if (key === undefined) return {};
   return { pem: String(key.export({ format: 'pem', type: 'spki' })), jwk: key.export({ format: 'jwk' }) };
 }
 
-function keyObjectOf(algorithm: ExchangeAlgorithm, raw: Uint8Array): KeyObject | undefined {
+/** Up to the raw key: id-XWing, 1.3.6.1.4.1.62253.25722, without parameters (draft-connolly-cfrg-xwing-kem-10 §8). */
+const xWingSpki = Buffer.from('308204d4300d060b2b0601040183e62d81c87a038204c100', 'hex');
+
+/** No runtime reads it yet; there is no JWK of X-Wing. */
+function xWingPem(raw: Uint8Array): string {
+  const lines =
+    Buffer.concat([xWingSpki, raw])
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
+  return ['-----BEGIN PUBLIC KEY-----', ...lines, '-----END PUBLIC KEY-----', ''].join('\n');
+}
+
+function keyObjectOf(
+  algorithm: Exclude<ExchangeAlgorithm, 'x-wing'>,
+  raw: Uint8Array,
+): KeyObject | undefined {
   switch (algorithm) {
-    // The draft gives it an object identifier, but nothing reads it yet.
-    case 'x-wing':
-      return undefined;
     case 'x25519':
       return x25519PublicKey(raw);
     case 'p256':

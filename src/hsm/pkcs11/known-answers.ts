@@ -2,6 +2,7 @@ import { createCipheriv, createDecipheriv, createHmac, createSecretKey } from 'n
 import pkcs11js from 'pkcs11js';
 import { equalBytes, utf8, wipe } from '../../core/bytes.ts';
 import { type MessageKey, openMessage, sealMessage, xchachaKey } from '../../crypto/aead.ts';
+import { pairKnownAnswers } from '../../crypto/hpke/known-answers.ts';
 import { deriveCounterMode, hkdf } from '../../crypto/kdf.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import { knownKeyTemplate, transitTemplate } from './objects.ts';
@@ -221,7 +222,7 @@ function withKey(
 
 /**
  * Runs the known-answer tests of what is computed in this process: AES-GCM, ChaCha20-Poly1305 and XChaCha20-Poly1305,
- * HMAC, HKDF, SP 800-108.
+ * HMAC, HKDF, SP 800-108, X-Wing with ML-KEM-768 and X25519, ECDH over P-256, HPKE.
  * @throws KnownAnswerMismatch
  */
 export async function processKnownAnswers(): Promise<void> {
@@ -253,4 +254,6 @@ export async function processKnownAnswers(): Promise<void> {
   });
   expectAnswer('SP 800-108 counter mode', derived, counterModeCase.derived);
   wipe(expanded, derived);
+  for (const { algorithm, answer, expected } of await pairKnownAnswers())
+    expectAnswer(algorithm, answer ?? new Uint8Array(0), expected);
 }

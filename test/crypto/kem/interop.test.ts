@@ -9,6 +9,7 @@ import type { Kem } from '../../../src/crypto/kem/kem.ts';
 import { mlKemSource } from '../../../src/crypto/kem/ml-kem.ts';
 import { pairs, publicKeyForms, publicKeyOf } from '../../../src/crypto/kem/pairs.ts';
 import { exchangeAlgorithms } from '../../../src/crypto/suites.ts';
+import { committedCases, hex } from '../../support/vectors.ts';
 import { curves, hexOf } from './support.ts';
 
 function kemOf(name: keyof typeof pairs): Kem {
@@ -142,10 +143,21 @@ test('PEM and JWK', () => {
     if (raw === undefined) throw new Error('no key');
     const { pem, jwk } = publicKeyForms(name, raw);
     expect([name, jwk?.kty]).toEqual([name, kty[name]]);
-    if (pem === undefined || name.startsWith('ml-kem')) continue;
+    // Debian's openssl knows neither ML-KEM nor X-Wing.
+    if (pem === undefined || name.startsWith('ml-kem') || name === 'x-wing') continue;
     const der = execFileSync('openssl', ['pkey', '-pubin', '-outform', 'DER'], { input: pem });
     expect(hexOf(der)?.endsWith(hexOf(raw) ?? 'none')).toBe(true);
   }
+});
+
+/** Guarantees the draft's own example of an X-Wing public key as SubjectPublicKeyInfo, and its object identifier. */
+test('X-Wing in PEM', () => {
+  const [example] = committedCases<{ seed: string; pem: string }>('x-wing-spki');
+  const raw = publicKeyOf('x-wing', hex(example?.seed ?? '')) ?? new Uint8Array();
+  const { pem = '', jwk } = publicKeyForms('x-wing', raw);
+  expect([pem, jwk]).toEqual([example?.pem, undefined]);
+  const parsed = execFileSync('openssl', ['asn1parse'], { input: pem, encoding: 'utf8' });
+  expect(parsed).toMatch(/OBJECT\s+:1\.3\.6\.1\.4\.1\.62253\.25722\n.*BIT STRING/);
 });
 
 const kemSeeds = {
