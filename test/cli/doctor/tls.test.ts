@@ -78,7 +78,7 @@ test.skipIf(missing)('tells what is wrong with the files', async () => {
 /** Guarantees that a running service is found over TLS too, whatever its certificate calls it, with its files and keys. */
 test.skipIf(missing)('asks over TLS', async () => {
   const [pair, renewed] = [await issue(90, 'DNS:kms.example'), await issue(90)];
-  const env = { ...pair, STATHERA_TLS_CLASSICAL_CLIENTS: 'refused' };
+  const env = { ...pair, STATHERA_TLS_CLASSICAL_CLIENTS: 'refused', STATHERA_PROCESSES: '2' };
   const service = await startTestService({ dataDir: await directoryOfTest(), env });
   try {
     const { port } = new URL(service.url);
