@@ -117,8 +117,8 @@ module.exports = {
     {
       name: 'settings-import-core-only',
       severity: 'error',
-      from: { path: '^src/config\\.ts$' },
-      to: { path: '^src/', pathNot: '^src/core/' },
+      from: { path: '^src/(config|settings)\\.ts$' },
+      to: { path: '^src/', pathNot: '^src/(core/|settings\\.ts$)' },
     },
     {
       name: 'core-and-crypto-are-pure',

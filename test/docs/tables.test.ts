@@ -2,9 +2,9 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { actions, scopes } from '../../src/access/scopes.ts';
 import { allRoutes } from '../../src/app.ts';
-import { settings } from '../../src/config.ts';
 import { errorCodes } from '../../src/core/errors.ts';
 import { problemKinds } from '../../src/http/problem.ts';
+import { settings } from '../../src/settings.ts';
 import { readDocument, tableRows } from './markdown.ts';
 
 /** Guarantees that the page of settings lists each with its default and meaning, as the code has them. */
