@@ -12,11 +12,23 @@ export interface SegmentFile {
   close(): Promise<void>;
 }
 
-/** The file system as the writer uses it: the seam at which the tests let it fail. */
+/** A segment being read. Every method rejects with the system's error, unchanged. */
+export interface SegmentReader {
+  size(): Promise<number>;
+  /** @returns fewer bytes at the end alone */
+  read(offset: number, bytes: number): Promise<Buffer>;
+  /** What was read of it before this call is durable when it resolves. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Segments as files: of a file system (`nodeFiles`), or rows (./database-files.ts). Tests let it fail here. */
 export interface AuditFiles {
   /** A new file with `content`. The file and its name are durable on return. @throws EEXIST */
   create(directory: string, path: string, content: Uint8Array): Promise<SegmentFile>;
   open(path: string): Promise<SegmentFile>;
+  /** @throws ENOENT */
+  read(path: string): Promise<SegmentReader>;
   remove(path: string): Promise<void>;
   /** Names in the directory. */
   list(directory: string): Promise<string[]>;
@@ -50,6 +62,15 @@ export const nodeFiles: AuditFiles = {
       throw error;
     }
   },
+  async read(path) {
+    const handle = await open(path, 'r');
+    return {
+      size: async () => (await handle.stat()).size,
+      read: (offset, bytes) => readBlock(handle, offset, bytes),
+      sync: () => handle.datasync(),
+      close: () => handle.close(),
+    };
+  },
   remove: (path) => rm(path),
   list: (directory) => readdir(directory),
 };
@@ -78,6 +99,17 @@ async function segmentFile(handle: FileHandle): Promise<SegmentFile> {
   };
 }
 
+async function readBlock(handle: FileHandle, offset: number, bytes: number): Promise<Buffer> {
+  const block = Buffer.allocUnsafe(bytes);
+  let filled = 0;
+  while (filled < bytes) {
+    const { bytesRead } = await handle.read(block, filled, bytes - filled, offset + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return block.subarray(0, filled);
+}
+
 async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, constants.O_RDONLY);
   try {
@@ -90,6 +122,20 @@ async function syncDirectory(directory: string): Promise<void> {
 export function isMissing(error: unknown): boolean {
   const code = errorCode(error);
   return code === 'ENOENT' || code === 'ENOTDIR';
+}
+
+/** Runs `work` over a segment, which is closed afterwards. @throws what opening and `work` throw */
+export async function reading<T>(
+  files: Pick<AuditFiles, 'read'>,
+  path: string,
+  work: (reader: SegmentReader) => Promise<T>,
+): Promise<T> {
+  const reader = await files.read(path);
+  try {
+    return await work(reader);
+  } finally {
+    await reader.close();
+  }
 }
 
 /** The system's name of an error (ENOSPC, EIO, …): all of it that is logged. */

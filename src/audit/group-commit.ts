@@ -175,7 +175,7 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
     assertWritable: refuseUnlessWritable,
     append: async (text, place) => append(text, place),
     position: () => position,
-    status: () => ({ state: failure ? 'unavailable' : 'ready', queued: queue.length, ...counts }),
+    status: () => ({ state: failure || closed ? 'unavailable' : 'ready', queued: queue.length, ...counts }),
     async close() {
       closed = true;
       clearTimeout(retryTimer);

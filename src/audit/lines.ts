@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import type { AuditFiles, SegmentReader } from './files.ts';
 import { lineLimitBytes, newline } from './format.ts';
 
 /** One line of a file, without its newline. */
@@ -17,16 +17,17 @@ const blockBytes = 256 * 1024;
  * @throws RangeError for a line over the limit, and the system's errors
  */
 export async function* linesForward(
+  files: Pick<AuditFiles, 'read'>,
   path: string,
   end = Infinity,
 ): AsyncGenerator<{ lines: RawLine[]; rest: number }> {
-  const handle = await open(path, 'r');
+  const reader = await files.read(path);
   try {
     let carry: Buffer = Buffer.alloc(0);
     let position = 0;
     for (;;) {
       const wanted = Math.min(blockBytes, end - position);
-      const block = wanted > 0 ? await readBlock(handle, position, wanted) : Buffer.alloc(0);
+      const block = wanted > 0 ? await reader.read(position, wanted) : Buffer.alloc(0);
       if (block.length === 0) return;
       const start = position - carry.length;
       position += block.length;
@@ -37,7 +38,7 @@ export async function* linesForward(
       yield { lines, rest: carry.length };
     }
   } finally {
-    await handle.close();
+    await reader.close();
   }
 }
 
@@ -48,7 +49,7 @@ export async function* linesForward(
  * @throws RangeError for a line over the limit, and the system's errors
  */
 export async function* linesBackward(
-  handle: FileHandle,
+  reader: SegmentReader,
   end: number,
   most: number = blockBytes,
 ): AsyncGenerator<RawLine[]> {
@@ -57,7 +58,7 @@ export async function* linesBackward(
   while (position > 0) {
     const wanted = Math.min(most, position);
     position -= wanted;
-    const block = await readBlock(handle, position, wanted);
+    const block = await reader.read(position, wanted);
     if (block.length !== wanted) throw new RangeError('a segment became shorter');
     const data = carry.length === 0 ? block : Buffer.concat([block, carry]);
     // What stands before the first newline began in an earlier block.
@@ -73,17 +74,6 @@ export async function* linesBackward(
     if (last.length > 0) lines.push({ bytes: last, offset: position + from + used });
     yield lines.toReversed();
   }
-}
-
-async function readBlock(handle: FileHandle, position: number, bytes: number): Promise<Buffer> {
-  const block = Buffer.allocUnsafe(bytes);
-  let filled = 0;
-  while (filled < bytes) {
-    const { bytesRead } = await handle.read(block, filled, bytes - filled, position + filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
-  }
-  return block.subarray(0, filled);
 }
 
 function split(data: Buffer, start: number): { lines: RawLine[]; used: number } {

@@ -14,7 +14,7 @@ export interface SlotLock {
 }
 
 /** Processes that can write one log at a time. */
-const mostSlots = 256;
+export const mostSlots = 256;
 
 /**
  * The slot of that name, or the first that nobody has of `w1`, `w2`, … One process at a time writes to a slot:

@@ -1,9 +1,9 @@
-import { readdir } from 'node:fs/promises';
 import type { Clock } from '../core/clock.ts';
 import type { Store } from '../store/store.ts';
-import { isMissing } from './files.ts';
+import { localPlace } from './local-place.ts';
+import { listSegments } from './place.ts';
+import { placeOf } from './place-of.ts';
 import { segmentRows } from './registry.ts';
-import { unavailable } from './unavailable.ts';
 
 export interface AcceptedLoss {
   readonly writer: string;
@@ -19,10 +19,12 @@ export interface AcceptedLoss {
  * @throws audit/unavailable when the directory exists and cannot be read
  */
 export async function acceptLoss(store: Store, directory: string, clock: Clock): Promise<AcceptedLoss[]> {
-  const names = new Set(await list(directory));
-  const lost = (await segmentRows(store.db)).filter(
-    (row) => row.loss_accepted_at === null && !names.has(row.file),
-  );
+  // The rows first: a segment is there before its row.
+  const rows = await segmentRows(store.db);
+  const places = [placeOf({ directory, store }), localPlace(directory)];
+  // A log in the database may have files here that it does not have yet.
+  const names = new Set((await Promise.all(places.map(listSegments))).flat());
+  const lost = rows.filter((row) => row.loss_accepted_at === null && !names.has(row.file));
   await store.transaction(async (tx) => {
     for (const { id } of lost) {
       await tx
@@ -33,13 +35,4 @@ export async function acceptLoss(store: Store, directory: string, clock: Clock):
     }
   });
   return lost.map(({ writer, number, file }) => ({ writer, number, file }));
-}
-
-async function list(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw unavailable(`The audit directory ${directory} cannot be read.`, error);
-  }
 }

@@ -26,6 +26,8 @@ export interface AuditLimits {
   readonly refusalSources: number;
   /** How often all processes together look for what ended ones left. */
   readonly adoptMilliseconds: number;
+  /** How long a process may be silent until another finishes its part of a log in PostgreSQL. */
+  readonly silentMilliseconds: number;
   /** Lines and bytes a page of records reads before it ends with the group it is in. */
   readonly pageLines: number;
   readonly pageBytes: number;
@@ -42,12 +44,13 @@ const defaultLimits: AuditLimits = {
   refusalMilliseconds: 10_000,
   refusalSources: 1024,
   adoptMilliseconds: 2_000,
+  silentMilliseconds: 10_000,
   pageLines: 20_000,
   pageBytes: 16 * 1024 * 1024,
 };
 
 export interface AuditLogOptions {
-  /** Created (0700) when the log is opened for the first time; never after that. */
+  /** Of the segments where they are files; created (0700) when the log is opened for the first time, never after that. */
   readonly directory: string;
   readonly store: Store;
   /** HMAC-SHA-256 under the audit key, in the HSM; may reject while that is down. */

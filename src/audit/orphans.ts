@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { ServiceError } from '../core/errors.ts';
-import { tryLockSlot } from './lock.ts';
 import { type AuditLogOptions, limitsOf } from './options.ts';
 import { outboxRows } from './outbox-rows.ts';
+import type { LogPlace } from './place.ts';
 import { newestSegments, type SegmentRow } from './registry.ts';
 import { holdsRecords } from './segments.ts';
-import { openWriter } from './writer.ts';
+import { openWriter, type Writer } from './writer.ts';
 
 /** What processes that ended left of the log. */
 export interface Orphans {
@@ -15,6 +15,7 @@ export interface Orphans {
 
 const outboxPageRows = 1000;
 const rememberedRows = 10_000;
+const mostPeriods = 4;
 
 /**
  * Looks, now and every few seconds, for slots that nobody holds and that are not done with: an unsealed segment
@@ -22,8 +23,9 @@ const rememberedRows = 10_000;
  * records are moved, its segment is sealed, and it is free again.
  * @param own the slot of this process
  */
-export function createOrphans(options: AuditLogOptions, own: string): Orphans {
-  const { directory, store, log = () => undefined } = options;
+export function createOrphans(options: AuditLogOptions, place: LogPlace, own: () => Writer): Orphans {
+  const { store, log = () => undefined } = options;
+  const { directory, files } = place;
   const { adoptMilliseconds } = limitsOf(options);
   /** Rows that stayed although their slot was adopted: not of the service's making. Bounded. */
   const left = new Set<string>();
@@ -36,20 +38,24 @@ export function createOrphans(options: AuditLogOptions, own: string): Orphans {
   /** @returns how many slots others hold */
   async function look(): Promise<number> {
     const waiting = await waitingRows();
-    let held = 0;
+    // A process that another took for dead may have put them there since: nobody else moves them.
+    if (waiting.has(own().name)) await own().outbox.sweep();
+    const silent = new Set(await place.abandoned());
     for (const row of await newestSegments(store.db)) {
+      if (waiting.has(row.writer) || (await isUnsealed(row))) silent.add(row.writer);
+    }
+    let held = 0;
+    for (const writer of silent) {
       if (closed) break;
-      if (row.writer === own) continue;
-      const rows = waiting.get(row.writer) ?? [];
-      if (rows.length === 0 && !(await isUnsealed(row))) continue;
-      if (!(await adopt(row.writer, rows))) held += 1;
+      if (writer === own().name) continue;
+      if (!(await adopt(writer, waiting.get(writer) ?? []))) held += 1;
     }
     return held;
   }
 
   async function isUnsealed(row: SegmentRow): Promise<boolean> {
     if (row.last_sequence !== null || row.loss_accepted_at !== null) return false;
-    return await holdsRecords(join(directory, row.file)).catch(() => true);
+    return await holdsRecords(files, join(directory, row.file)).catch(() => true);
   }
 
   /** One page of the outbox, by writer; each look reads on where the one before ended. */
@@ -67,9 +73,9 @@ export function createOrphans(options: AuditLogOptions, own: string): Orphans {
   /** @returns false when another process has the slot */
   async function adopt(writer: string, rows: readonly string[]): Promise<boolean> {
     try {
-      const lock = tryLockSlot(directory, writer);
-      if (!lock) return false;
-      const adopted = await openWriter(options, writer, lock);
+      const slot = await place.tryTake(writer);
+      if (!slot) return false;
+      const adopted = await openWriter(options, directory, slot);
       const swept = await adopted.outbox.sweep();
       const { sequence } = adopted.groups.position();
       await adopted.close();
@@ -94,9 +100,9 @@ export function createOrphans(options: AuditLogOptions, own: string): Orphans {
     }, milliseconds).unref();
   }
 
-  /** The more there are, the more rarely each looks: together about once a period. */
+  /** The more there are, the more rarely each looks: a few together about once a period. */
   function pause(held: number): number {
-    return adoptMilliseconds * (1 + held) * (0.5 + Math.random());
+    return adoptMilliseconds * Math.min(1 + held, mostPeriods) * (0.5 + Math.random());
   }
 
   lookAfter(0);

@@ -1,11 +1,11 @@
-import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ServiceError } from '../core/errors.ts';
 import type { Store } from '../store/store.ts';
 import type { AuditQuery, AuditRecord } from './audit.ts';
-import { isMissing } from './files.ts';
+import { isMissing, type SegmentReader } from './files.ts';
 import { chainHead, newline, noLine, parseLine, type StoredRecord, toHex } from './format.ts';
 import { linesBackward, type RawLine } from './lines.ts';
+import type { LogPlace } from './place.ts';
 import { matches } from './query.ts';
 import { type SegmentRow, segmentRowUpTo } from './registry.ts';
 import { unavailable } from './unavailable.ts';
@@ -27,7 +27,7 @@ export interface Stretch {
 }
 
 export interface StreamOptions {
-  readonly directory: string;
+  readonly place: LogPlace;
   readonly store: Store;
   readonly writer: string;
   readonly query: AuditQuery;
@@ -78,25 +78,26 @@ async function* segmentBackward(
   place: Place,
   committed: number | undefined,
 ): AsyncGenerator<Stretch> {
-  let handle: FileHandle;
+  const { files, directory } = options.place;
+  let reader: SegmentReader;
   try {
-    handle = await open(join(options.directory, row.file), 'r');
+    reader = await files.read(join(directory, row.file));
   } catch (error) {
     // A lost segment is verify's to report; the rest of the log stays readable.
     if (isMissing(error)) return;
     throw unreadable(error);
   }
   try {
-    const known = await endOf(options, handle, row, committed);
+    const known = await endOf(options, reader, row, committed);
     const { offset } = place;
     if (offset !== undefined && (offset < 1 || offset > known.bytes)) throw badCursor();
-    const end = offset === undefined ? known.bytes : await lineStart(handle, offset);
-    yield* groupsBackward(options, handle, known.row, { end, exact: offset !== undefined });
+    const end = offset === undefined ? known.bytes : await lineStart(reader, offset);
+    yield* groupsBackward(options, reader, known.row, { end, exact: offset !== undefined });
   } catch (error) {
     if (error instanceof ServiceError) throw error;
     throw unreadable(error);
   } finally {
-    await handle.close();
+    await reader.close();
   }
 }
 
@@ -107,14 +108,14 @@ async function* segmentBackward(
  */
 async function endOf(
   { store, writer }: StreamOptions,
-  handle: FileHandle,
+  reader: SegmentReader,
   row: SegmentRow,
   committed: number | undefined,
 ): Promise<{ bytes: number; row: SegmentRow }> {
   if (committed !== undefined) return { bytes: committed, row };
-  const { size: bytes } = await handle.stat();
+  const bytes = await reader.size();
   if (row.last_sequence !== null) return { bytes, row };
-  await handle.datasync();
+  await reader.sync();
   return { bytes, row: (await segmentRowUpTo(store.db, writer, row.number)) ?? row };
 }
 
@@ -124,12 +125,10 @@ const lineBlockBytes = 64 * 1024;
  * Where the line that holds `offset` begins; a cursor that a page gave out stands at such a place already.
  * One made up is led there, not refused: a refusal would tell where other namespaces' records end.
  */
-async function lineStart(handle: FileHandle, offset: number): Promise<number> {
-  const block = Buffer.alloc(lineBlockBytes);
+async function lineStart(reader: SegmentReader, offset: number): Promise<number> {
   for (let end = offset; end > 0; end -= lineBlockBytes) {
     const start = Math.max(0, end - lineBlockBytes);
-    const { bytesRead } = await handle.read(block, 0, end - start, start);
-    const at = block.subarray(0, bytesRead).lastIndexOf(newline);
+    const at = (await reader.read(start, end - start)).lastIndexOf(newline);
     if (at !== -1) return start + at + 1;
   }
   return 0;
@@ -140,7 +139,7 @@ type Group = { record: StoredRecord; line: RawLine }[];
 /** A record's head is computed from the commit line (or header) before its group. */
 async function* groupsBackward(
   { query, blockBytes, spend }: StreamOptions,
-  handle: FileHandle,
+  reader: SegmentReader,
   row: SegmentRow,
   { end, exact }: { end: number; exact: boolean },
 ): AsyncGenerator<Stretch> {
@@ -148,7 +147,7 @@ async function* groupsBackward(
   let committed = exact;
   let group: Group = [];
   let before: Place = { number: row.number, offset: exact ? end : undefined };
-  for await (const block of linesBackward(handle, end, blockBytes)) {
+  for await (const block of linesBackward(reader, end, blockBytes)) {
     for (const line of block) {
       spend(line.bytes.length + 1);
       const parsed = parseLine(line.bytes);

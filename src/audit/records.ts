@@ -2,11 +2,12 @@ import type { Store } from '../store/store.ts';
 import type { AuditPage, AuditQuery, AuditRecord } from './audit.ts';
 import { isWriterName } from './format.ts';
 import type { AuditLimits } from './options.ts';
+import type { LogPlace } from './place.ts';
 import { badCursor, type Place, recordsBackward, type Stretch } from './records-stream.ts';
 import { newestSegments } from './registry.ts';
 
 export interface ReadOptions {
-  readonly directory: string;
+  readonly place: LogPlace;
   /** The slot of this process. */
   readonly writer: string;
   readonly store: Store;
@@ -61,7 +62,7 @@ export async function readRecords(options: ReadOptions, query: AuditQuery): Prom
 }
 
 async function openStreams(
-  { directory, store, writer: own, durable }: ReadOptions,
+  { place: log, store, writer: own, durable }: ReadOptions,
   query: AuditQuery,
   budget: { lines: number; bytes: number },
 ): Promise<Stream[]> {
@@ -82,7 +83,7 @@ async function openStreams(
     next: undefined,
     begun: false,
     stretches: recordsBackward({
-      ...{ directory, store, writer, query, from: place, blockBytes },
+      ...{ place: log, store, writer, query, from: place, blockBytes },
       durable: writer === own ? durable : () => undefined,
       spend(bytes) {
         budget.lines -= 1;

@@ -1,7 +1,6 @@
-import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Store } from '../store/store.ts';
-import type { AuditFiles, SegmentFile } from './files.ts';
+import { type AuditFiles, reading, type SegmentFile } from './files.ts';
 import { type Commit, lineLimitBytes, newline, parseLine, parseSegmentFile, segmentFile } from './format.ts';
 import { linesForward } from './lines.ts';
 import type { AuditLogger } from './options.ts';
@@ -19,6 +18,8 @@ export interface RecoverOptions {
   readonly sign: GroupSigner;
   readonly log: AuditLogger;
 }
+
+export type FindOptions = Pick<RecoverOptions, 'directory' | 'writer' | 'store' | 'files'>;
 
 const keepEvidence =
   'restore it from a copy, or move it out of the directory, keep it as evidence, and run `stathera audit accept-loss`.';
@@ -57,7 +58,7 @@ export async function recover(
 }
 
 async function checkFiles(
-  { directory, writer }: RecoverOptions,
+  { directory, writer, files }: RecoverOptions,
   rows: readonly SegmentRow[],
   names: readonly string[],
 ): Promise<void> {
@@ -72,7 +73,7 @@ async function checkFiles(
     if (found?.writer !== writer || found.number <= newest) continue;
     const path = join(directory, name);
     // A crash between the file and its row leaves a header alone.
-    if (name === segmentFile(writer, newest + 1) && !(await holdsRecords(path))) continue;
+    if (name === segmentFile(writer, newest + 1) && !(await holdsRecords(files, path))) continue;
     throw unavailable(
       `The audit segment ${path} is unknown to the database, which is older than the log: restore the database ` +
         'that belongs to it, or move the file out of the directory and keep it as evidence.',
@@ -97,11 +98,11 @@ async function checkSegment(options: RecoverOptions, path: string, row: SegmentR
       if (commit.mac !== null) signed = commit;
     },
   });
-  const problem = await walkFile(path, walk);
+  const problem = await walkFile(options, path, walk);
   if (!walk.header) throw altered(path, problem ?? 'it has no header');
   const sealedAt = row.last_sequence === null ? undefined : endByRow(row);
   if (sealedAt) {
-    const { size } = await stat(path);
+    const size = await reading(options.files, path, (reader) => reader.size());
     const whole = walk.committed.sequence === sealedAt.sequence && walk.committed.head.equals(sealedAt.head);
     if (!whole || size !== walk.committedBytes)
       throw altered(path, problem ?? 'it does not end where it was sealed');
@@ -110,9 +111,9 @@ async function checkSegment(options: RecoverOptions, path: string, row: SegmentR
   return walk;
 }
 
-async function walkFile(path: string, walk: Walk): Promise<string | undefined> {
+async function walkFile({ files }: RecoverOptions, path: string, walk: Walk): Promise<string | undefined> {
   try {
-    for await (const { lines } of linesForward(path)) {
+    for await (const { lines } of linesForward(files, path)) {
       for (const line of lines) {
         const problem = walk.step(line);
         if (problem !== undefined) return problem;
@@ -131,25 +132,23 @@ async function checkMac({ sign, log }: RecoverOptions, path: string, signed: Com
   else if (expected !== signed.mac) throw altered(path, `the MAC over record ${signed.sequence} is wrong`);
 }
 
-async function cutTail({ log }: RecoverOptions, path: string, walk: Walk, file: SegmentFile): Promise<void> {
-  const { size } = await stat(path);
+async function cutTail(
+  { files, log }: RecoverOptions,
+  path: string,
+  walk: Walk,
+  file: SegmentFile,
+): Promise<void> {
+  const size = await reading(files, path, (reader) => reader.size());
   const tailBytes = size - walk.committedBytes;
   if (tailBytes === 0) return;
-  if (tailBytes > 2 * lineLimitBytes || holdsGroup(await readTail(path, walk.committedBytes, tailBytes))) {
+  if (
+    tailBytes > 2 * lineLimitBytes ||
+    holdsGroup(await reading(files, path, (reader) => reader.read(walk.committedBytes, tailBytes)))
+  ) {
     throw altered(path, `a group after record ${walk.committed.sequence} does not match the chain`);
   }
   await file.truncate(walk.committedBytes);
   log('warn', 'audit.torn-tail', { file: path, bytes: tailBytes, lastSequence: walk.committed.sequence });
-}
-
-async function readTail(path: string, offset: number, bytes: number): Promise<Buffer> {
-  const handle = await open(path, 'r');
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, offset);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await handle.close();
-  }
 }
 
 /**
@@ -173,7 +172,7 @@ function altered(path: string, what: string) {
  * no older one: beginning a segment deletes the rows that were moved, in the same transaction.
  */
 export async function findRecords(
-  { directory, writer, store }: Pick<RecoverOptions, 'directory' | 'writer' | 'store'>,
+  { directory, writer, store, files }: FindOptions,
   wanted: ReadonlySet<string>,
 ): Promise<string[]> {
   const rows = (await segmentRows(store.db, writer)).slice(-2).filter((row) => row.loss_accepted_at === null);
@@ -181,7 +180,7 @@ export async function findRecords(
   let end: number | undefined;
   for (const row of rows.toReversed()) {
     const path = join(directory, row.file);
-    for await (const { lines } of linesForward(path, end)) {
+    for await (const { lines } of linesForward(files, path, end)) {
       for (const { bytes } of lines) {
         const line = parseLine(bytes);
         if (line?.kind === 'record' && wanted.has(line.record.id)) found.push(line.record.id);

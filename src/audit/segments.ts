@@ -1,11 +1,10 @@
-import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../core/clock.ts';
 import type { Store } from '../store/store.ts';
-import { type AuditFiles, errorCode, type SegmentFile } from './files.ts';
+import { type AuditFiles, errorCode, reading, type SegmentFile } from './files.ts';
 import { encodeHeader, newline, noLine, type SegmentHeader, segmentFile, toHex } from './format.ts';
-import type { SlotLock } from './lock.ts';
 import { deleteOutbox } from './outbox-rows.ts';
+import type { Slot } from './place.ts';
 import { insertSegment, sealSegment, segmentRowUpTo } from './registry.ts';
 import type { Position } from './walk.ts';
 
@@ -33,10 +32,8 @@ export interface SegmentsStart {
 
 export interface SegmentsOptions {
   readonly directory: string;
-  readonly writer: string;
-  readonly files: AuditFiles;
+  readonly slot: Slot;
   readonly store: Store;
-  readonly lock: SlotLock;
   readonly clock: Clock;
   readonly segmentBytes: number;
   readonly start: SegmentsStart;
@@ -67,7 +64,8 @@ export interface Segments {
 }
 
 export function createSegments(options: SegmentsOptions): Segments {
-  const { directory, writer, files, store, lock, clock, segmentBytes, moved } = options;
+  const { directory, slot, store, clock, segmentBytes, moved } = options;
+  const { writer, files } = slot;
   let current = options.start.current;
   let { number } = options.start;
   /** Bytes of a group that may stand after the committed end. */
@@ -107,7 +105,7 @@ export function createSegments(options: SegmentsOptions): Segments {
 
   /** File, its name, its row, in this order: a crash in between leaves a file that holds a header alone. */
   async function begin(position: Position): Promise<void> {
-    lock.renew();
+    slot.renew();
     const name = segmentFile(writer, number + 1);
     const path = join(directory, name);
     const registered = await segmentRowUpTo(store.db, writer, number + 1);
@@ -142,6 +140,7 @@ export function createSegments(options: SegmentsOptions): Segments {
   async function register(file: string, start: Position, createdAt: number): Promise<void> {
     const ids = moved.ids();
     await store.transaction(async (tx) => {
+      await slot.confirm(tx);
       if (current) await sealSegment(tx, { writer, number, end: start });
       await insertSegment(tx, { writer, number: number + 1, file, start, createdAt });
       await deleteOutbox(tx, ids);
@@ -180,14 +179,17 @@ export function createSegments(options: SegmentsOptions): Segments {
         return;
       }
       await last.file.close().catch(() => undefined);
-      await sealSegment(store.db, { writer, number: last.number, end: position });
+      await store.transaction(async (tx) => {
+        await slot.confirm(tx);
+        await sealSegment(tx, { writer, number: last.number, end: position });
+      });
     },
   };
 }
 
 /** A segment that was registered by a transaction whose outcome was not known. */
 async function adopt(files: AuditFiles, path: string, content: Buffer): Promise<SegmentFile> {
-  const found = await readFile(path);
+  const found = await reading(files, path, (reader) => reader.read(0, content.length + 1));
   if (!found.equals(content)) throw new Error('the registered segment is not the one that was begun');
   return files.open(path);
 }
@@ -203,7 +205,7 @@ async function createAnew(
     return await files.create(directory, path, content);
   } catch (error) {
     if (errorCode(error) !== 'EEXIST') throw error;
-    if (await holdsRecords(path)) throw error;
+    if (await holdsRecords(files, path)) throw error;
     await files.remove(path);
     return files.create(directory, path, content);
   }
@@ -212,14 +214,9 @@ async function createAnew(
 const headerLimitBytes = 4096;
 
 /** True when anything follows the file's first line, or that is longer than any header. */
-export async function holdsRecords(path: string): Promise<boolean> {
-  const handle = await open(path, 'r');
-  try {
-    const bytes = headerLimitBytes + 1;
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(bytes), 0, bytes, 0);
-    const end = buffer.subarray(0, bytesRead).indexOf(newline);
-    return end === -1 ? bytesRead === bytes : end + 1 < bytesRead;
-  } finally {
-    await handle.close();
-  }
+export async function holdsRecords(files: Pick<AuditFiles, 'read'>, path: string): Promise<boolean> {
+  const bytes = headerLimitBytes + 1;
+  const found = await reading(files, path, (reader) => reader.read(0, bytes));
+  const end = found.indexOf(newline);
+  return end === -1 ? found.length === bytes : end + 1 < found.length;
 }

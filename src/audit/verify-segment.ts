@@ -1,8 +1,7 @@
-import { open, stat } from 'node:fs/promises';
 import { equalBytes } from '../core/bytes.ts';
 import type { Prf } from '../crypto/kdf.ts';
 import type { ExpectedHeads } from './expected.ts';
-import { errorCode } from './files.ts';
+import { type AuditFiles, errorCode, reading } from './files.ts';
 import { type Commit, groupMacInput, newline, parseLine, type SegmentHeader } from './format.ts';
 import { linesForward } from './lines.ts';
 import { endByRow, type SegmentRow } from './registry.ts';
@@ -10,6 +9,7 @@ import type { AuditProblem } from './report.ts';
 import { type Position, type Start, type Walk, walkSegment } from './walk.ts';
 
 export interface SegmentCheck {
+  readonly files: AuditFiles;
   readonly path: string;
   readonly row: SegmentRow;
   /** Where the chain stands; undefined when the segment before could not be followed to its end. */
@@ -40,7 +40,7 @@ export interface SegmentResult {
 
 /** Checks one segment from its first byte to its last, in bounded memory. */
 export async function checkSegment(check: SegmentCheck): Promise<SegmentResult> {
-  const { path, row, expected } = check;
+  const { files, path, row, expected } = check;
   const { writer } = row;
   const macs = createMacCheck(check);
   /** Of the group that has no commit line yet: without one, recovery cuts it off. */
@@ -61,7 +61,7 @@ export async function checkSegment(check: SegmentCheck): Promise<SegmentResult> 
   let bytes = 0;
   let problem: AuditProblem | undefined;
   try {
-    ({ size: bytes } = await stat(path));
+    bytes = await reading(files, path, (reader) => reader.size());
     problem = (await followLines(check, walk, macs)) ?? checkEnd(check, walk, bytes);
   } catch (error) {
     const what = error instanceof RangeError ? error.message : `cannot be read (${errorCode(error)})`;
@@ -81,8 +81,8 @@ async function followLines(
   walk: Walk,
   macs: MacCheck,
 ): Promise<AuditProblem | undefined> {
-  const { path, row, next } = check;
-  for await (const { lines } of linesForward(path, next?.previousBytes)) {
+  const { files, path, row, next } = check;
+  for await (const { lines } of linesForward(files, path, next?.previousBytes)) {
     for (const line of lines) {
       const what = walk.step(line);
       if (what !== undefined) return { file: row.file, line: walk.lines, offset: line.offset, what };
@@ -169,18 +169,13 @@ function createMacCheck({ mac, row }: SegmentCheck): MacCheck {
 }
 
 /** A segment's header, read alone; undefined when there is none to read. */
-export async function readHeader(path: string): Promise<SegmentHeader | undefined> {
+export async function readHeader(files: AuditFiles, path: string): Promise<SegmentHeader | undefined> {
   const headerLimitBytes = 4096;
   try {
-    const handle = await open(path, 'r');
-    try {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(headerLimitBytes), 0, headerLimitBytes, 0);
-      const end = buffer.subarray(0, bytesRead).indexOf(newline);
-      const line = end === -1 ? undefined : parseLine(buffer.subarray(0, end));
-      return line?.kind === 'header' ? line.header : undefined;
-    } finally {
-      await handle.close();
-    }
+    const found = await reading(files, path, (reader) => reader.read(0, headerLimitBytes));
+    const end = found.indexOf(newline);
+    const line = end === -1 ? undefined : parseLine(found.subarray(0, end));
+    return line?.kind === 'header' ? line.header : undefined;
   } catch {
     return undefined;
   }

@@ -1,16 +1,15 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Prf } from '../crypto/kdf.ts';
 import type { Store } from '../store/store.ts';
 import type { AuditHead } from './audit.ts';
 import { createExpectedHeads, type ExpectedHeads } from './expected.ts';
-import { isMissing } from './files.ts';
 import { parseSegmentFile, segmentFile, toHex } from './format.ts';
 import { countOutbox, isAuthentic, outboxRows } from './outbox-rows.ts';
+import { type LogPlace, listSegments } from './place.ts';
+import { placeOf } from './place-of.ts';
 import { endByRow, type SegmentRow, segmentRows, startByRow } from './registry.ts';
 import { createReport, type ReportBuilder, type VerifyReport } from './report.ts';
 import { holdsRecords } from './segments.ts';
-import { unavailable } from './unavailable.ts';
 import { checkSegment, readHeader, type SegmentResult } from './verify-segment.ts';
 import { beginning, type Start } from './walk.ts';
 
@@ -18,6 +17,8 @@ export interface VerifyOptions {
   readonly directory: string;
   /** Read only is enough. */
   readonly store: Store;
+  /** Where the segments are; by default where the service has them. */
+  readonly place?: LogPlace;
   /** HMAC under the audit key; without it the chain is checked, the MACs are not. */
   readonly mac?: Prf;
   /** Heads exported earlier: what proves that nothing was cut off. */
@@ -30,12 +31,13 @@ export interface VerifyOptions {
  * other and the database. It writes nothing and takes no lock: it may run beside the service.
  * @throws audit/unavailable when the directory cannot be read, store/unavailable
  */
-export async function verifyAudit(options: VerifyOptions): Promise<VerifyReport> {
-  const { directory, store } = options;
+export async function verifyAudit(given: VerifyOptions): Promise<VerifyReport> {
+  const options: Check = { ...given, place: given.place ?? placeOf(given) };
+  const { place, store } = options;
   const report = createReport();
   const expected = createExpectedHeads(options.expect ?? []);
   // The files first: each has its row by the time the rows are read, except one that is just being made.
-  const names = new Set(await listDirectory(directory));
+  const names = new Set(await listSegments(place));
   const rows = await segmentRows(store.db);
   for (const [writer, own] of Map.groupBy(rows, (row) => row.writer)) {
     await checkWriter(options, { writer, rows: own, names, report, expected });
@@ -61,14 +63,7 @@ async function checkOutbox({ store, mac }: VerifyOptions, report: ReportBuilder)
   }
 }
 
-async function listDirectory(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw unavailable(`The audit directory ${directory} cannot be read.`, error);
-  }
-}
+type Check = VerifyOptions & { readonly place: LogPlace };
 
 interface WriterCheck {
   readonly writer: string;
@@ -78,7 +73,7 @@ interface WriterCheck {
   readonly expected: ExpectedHeads;
 }
 
-async function checkWriter(options: VerifyOptions, check: WriterCheck): Promise<void> {
+async function checkWriter(options: Check, check: WriterCheck): Promise<void> {
   const { writer, rows, names, report } = check;
   let start: Start | undefined = beginning;
   let signedSequence = 0;
@@ -118,16 +113,17 @@ function checkRow(row: SegmentRow, index: number, start: Start | undefined, repo
 }
 
 async function checkFile(
-  { directory, mac, onProgress }: VerifyOptions,
+  { place: { directory, files }, mac, onProgress }: Check,
   { rows, report, expected }: WriterCheck,
   index: number,
   start: Start,
 ): Promise<SegmentResult> {
   const row = rows[index] as SegmentRow;
   const following = rows[index + 1];
-  const next = following && (await readHeader(join(directory, following.file)));
+  const next = following && (await readHeader(files, join(directory, following.file)));
   const { segments, records: before } = report.counts;
   const check = {
+    files,
     path: join(directory, row.file),
     ...{ row, start, mac, expected },
     // A header of another segment, or one after a loss, says nothing of this file.
@@ -165,7 +161,7 @@ function lossOf(row: SegmentRow) {
 }
 
 async function checkUnregistered(
-  { directory, store }: VerifyOptions,
+  { place: { directory, files }, store }: Check,
   names: ReadonlySet<string>,
   rows: readonly SegmentRow[],
   report: ReportBuilder,
@@ -173,7 +169,7 @@ async function checkUnregistered(
   const registered = new Set(rows.map(({ file }) => file));
   for (const name of names) {
     if (!parseSegmentFile(name) || registered.has(name)) continue;
-    const records = await holdsRecords(join(directory, name)).catch(() => false);
+    const records = await holdsRecords(files, join(directory, name)).catch(() => false);
     if (!records) {
       report.unchecked(`${name}: not registered, holds no record: being created, or left by a crash`);
     } else if (!(await segmentRows(store.db)).some(({ file }) => file === name)) {

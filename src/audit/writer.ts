@@ -1,15 +1,14 @@
 import type { Clock } from '../core/clock.ts';
 import { newId, serviceNamespaceId } from '../core/ids.ts';
 import type { AuditEntry } from './entry.ts';
-import { nodeFiles } from './files.ts';
 import { encodeEntry } from './format.ts';
 import { createGroupCommit, type GroupCommit } from './group-commit.ts';
-import type { SlotLock } from './lock.ts';
-import { createMovedRows, type MovedRows } from './moved.ts';
+import { createMovedRows } from './moved.ts';
 import { type AuditLogOptions, limitsOf } from './options.ts';
 import { createOutbox, type Outbox } from './outbox.ts';
 import { outboxRows } from './outbox-rows.ts';
-import { findRecords, recover } from './recover.ts';
+import type { Slot } from './place.ts';
+import { type FindOptions, findRecords, recover } from './recover.ts';
 import { createSegments, type Segments } from './segments.ts';
 import { createGroupSigner } from './signer.ts';
 import { unavailable } from './unavailable.ts';
@@ -28,30 +27,32 @@ export interface Writer {
 
 /**
  * Recovers what a crash left of the slot's log and moves what waits for it in the outbox.
- * @param lock is released when this rejects, and by `close`
+ * @param directory what the paths of segments begin with
+ * @param slot is released when this rejects, and by `close`
  * @throws audit/unavailable when the log is not whole; the text names the file and says what to do
  */
-export async function openWriter(options: AuditLogOptions, name: string, lock: SlotLock): Promise<Writer> {
+export async function openWriter(options: AuditLogOptions, directory: string, slot: Slot): Promise<Writer> {
   try {
-    return await openLocked(options, name, lock);
+    return await openSlot(options, directory, slot);
   } catch (error) {
-    lock.release();
+    await slot.release();
     throw error;
   }
 }
 
-async function openLocked(options: AuditLogOptions, writer: string, lock: SlotLock): Promise<Writer> {
-  const { directory, store, clock, mac, files = nodeFiles, log = () => undefined } = options;
+async function openSlot(options: AuditLogOptions, directory: string, slot: Slot): Promise<Writer> {
+  const { store, clock, mac, log = () => undefined } = options;
+  const { writer, files } = slot;
   const limits = limitsOf(options);
   const sign = createGroupSigner({ mac, writer, waitMilliseconds: limits.macMilliseconds });
   const { position, start } = await recover({ directory, writer, store, files, sign, log });
   const moved = createMovedRows();
   const segments = createSegments({
-    ...{ directory, writer, files, store, lock, clock, moved, start },
+    ...{ directory, slot, store, clock, moved, start },
     segmentBytes: limits.segmentBytes,
   });
   try {
-    await findMoved(options, writer, moved);
+    moved.add(await findMoved({ directory, writer, store, files }));
     if (start.number === 0) await beginFirst(segments, position, directory);
   } catch (error) {
     await segments.close();
@@ -73,7 +74,7 @@ async function openLocked(options: AuditLogOptions, writer: string, lock: SlotLo
       await groups.close();
       await outbox.close();
       await segments.close(groups.position()).catch(() => log('warn', 'audit.left-unsealed', { writer }));
-      lock.release();
+      await slot.release();
     },
   };
 }
@@ -101,11 +102,8 @@ async function beginFirst(segments: Segments, position: Position, directory: str
 }
 
 /** Outbox rows whose records reached the log before the last process ended. */
-async function findMoved(
-  { directory, store }: AuditLogOptions,
-  writer: string,
-  moved: MovedRows,
-): Promise<void> {
+async function findMoved(options: FindOptions): Promise<string[]> {
+  const { store, writer } = options;
   const wanted = new Set<string>();
   const pageRows = 1000;
   for (let after = ''; ; ) {
@@ -115,5 +113,5 @@ async function findMoved(
     if (!last) break;
     after = last.id;
   }
-  if (wanted.size > 0) moved.add(await findRecords({ directory, writer, store }, wanted));
+  return wanted.size > 0 ? await findRecords(options, wanted) : [];
 }

@@ -91,8 +91,37 @@ const changes: Migration = {
   },
 };
 
+/** Code before it would look for the log in files, and take it for lost. */
+const auditInDatabase: Migration = {
+  number: 6,
+  name: 'audit-in-database',
+  oldestCode: 6,
+  async up(db, { binary, text, integer }) {
+    await db.schema
+      .createTable('audit_writers')
+      .addColumn('writer', text, (c) => c.primaryKey().notNull())
+      .addColumn('namespace_id', text, (c) => c.notNull())
+      .addColumn('epoch', 'bigint', (c) => c.notNull())
+      .addColumn('held', integer, (c) => c.notNull())
+      .addColumn('beat', 'bigint', (c) => c.notNull())
+      .execute();
+    await db.schema
+      .createTable('audit_segment_bytes')
+      .addColumn('namespace_id', text, (c) => c.notNull())
+      .addColumn('writer', text, (c) => c.notNull())
+      .addColumn('number', integer, (c) => c.notNull())
+      .addColumn('start', 'bigint', (c) => c.notNull())
+      .addColumn('bytes', binary, (c) => c.notNull())
+      .addPrimaryKeyConstraint('audit_segment_bytes_key', ['writer', 'number', 'start'])
+      .execute();
+  },
+};
+
 /** In order, without gaps; a landed migration is never edited. */
-export const migrations: readonly Migration[] = [first, dataKeyReuse, leases, imports, changes];
+export const migrations: readonly Migration[] = [
+  ...[first, dataKeyReuse, leases, imports, changes],
+  auditInDatabase,
+];
 
 /**
  * Brings the database to the newest schema this code knows. Each migration commits with its row; of several

@@ -39,9 +39,12 @@ export function scratchDirectory(): string {
   return root;
 }
 
-/** @param root a snapshot of another place, or nothing for a new one */
-export async function place(root: string = scratchDirectory()): Promise<Place> {
-  const store = openSqliteStore({ file: join(root, 'stathera.db') });
+/**
+ * @param root a snapshot of another place, or nothing for a new one
+ * @param store of another kind than SQLite; closed with the test
+ */
+export async function place(root: string = scratchDirectory(), given?: Store): Promise<Place> {
+  const store = given ?? openSqliteStore({ file: join(root, 'stathera.db') });
   await migrate(store.db, store.dialect, 1);
   const audit = join(root, 'audit');
   const logs: AuditLog[] = [];

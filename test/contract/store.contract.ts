@@ -311,8 +311,15 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
       await run(store);
       const tables = await tablesOf(store);
       const expected = [
-        ...['audit_outbox', 'audit_segments', 'changes', 'idempotency', 'import_wrapping_keys'],
-        ...['key_usage', 'key_versions', 'keys'],
+        ...[
+          'audit_outbox',
+          'audit_segment_bytes',
+          'audit_segments',
+          'audit_writers',
+          'changes',
+          'idempotency',
+        ],
+        ...['import_wrapping_keys', 'key_usage', 'key_versions', 'keys'],
       ];
       expect(tables).toEqual(
         [
