@@ -51,16 +51,18 @@ export function createAuthenticator({
 }): Authenticator {
   const cache: Cache<KnownToken> = createCache(limit);
   const byId = store.prepare<TokenRow>((db) => db.selectFrom('tokens').selectAll().where('id', '=', ''));
-
   let reading = 0;
 
-  async function read(id: string): Promise<KnownToken | undefined> {
+  const read = (id: string) => cache.get(id, () => load(id)).catch(absent);
+
+  /** For requests of whom nothing is known yet. */
+  async function readForStranger(id: string): Promise<KnownToken | undefined> {
     if (reading >= readingLimit) {
       throw new ServiceError('service/overloaded', 'Too many requests at once.', { retryAfterSeconds: 1 });
     }
     reading += 1;
     try {
-      return await cache.get(id, () => load(id)).catch(absent);
+      return await read(id);
     } finally {
       reading -= 1;
     }
@@ -73,8 +75,6 @@ export function createAuthenticator({
     return knownToken(row);
   }
 
-  const known = async (id: string) => cache.peek(id) ?? (await read(id));
-
   function refuseEnded({ revokedAt, expiresAt }: KnownToken): void {
     if (revokedAt !== null) throw unauthenticated();
     if (expiresAt !== null && expiresAt <= clock.now()) throw unauthenticated();
@@ -85,7 +85,7 @@ export function createAuthenticator({
       const text = bearer(authorization);
       const presented = text === undefined ? undefined : parseTokenSecret(text);
       if (!presented) throw unauthenticated();
-      const token = await known(presented.id);
+      const token = cache.peek(presented.id) ?? (await readForStranger(presented.id));
       // An unknown token costs the same comparison, against a hash that no secret has.
       const matches = equalBytes(presented.secretHash, token?.secretHash ?? unknownHash);
       if (!token || !matches) throw unauthenticated();
@@ -94,7 +94,7 @@ export function createAuthenticator({
     },
     async confirm(principal) {
       if (principal.kind !== 'token' || cache.peek(principal.id)?.principal === principal) return;
-      const token = await known(principal.id);
+      const token = cache.peek(principal.id) ?? (await read(principal.id));
       if (!token) throw unauthenticated();
       refuseEnded(token);
     },
