@@ -10,7 +10,7 @@ const down = {
   macs: ['keys'],
   importing: ['keys'],
   // A batch has items of both.
-  envelope: ['keys', 'macs'],
+  envelope: ['keys', 'macs', 'signing'],
   fields: ['envelope'],
   rotation: ['fields'],
   signing: ['keys'],

@@ -8,7 +8,7 @@ import { importRoutes } from './importing/routes.ts';
 import { keyRoutes } from './keys/routes.ts';
 import { publicKeyRoutes } from './keys/routes-public-key.ts';
 import { macRoutes } from './macs/routes.ts';
-import { signingRoutes } from './signing/routes.ts';
+import { jwksRoutes, signingRoutes } from './signing/routes.ts';
 
 type Capabilities = Parameters<typeof accessRoutes>[0] &
   Parameters<typeof auditRoutes>[0] & {
@@ -25,6 +25,7 @@ type Capabilities = Parameters<typeof accessRoutes>[0] &
 /** Every capability's routes, in the order the documentation shows them. */
 export function allRoutes(capabilities: Capabilities): AnyRoute[] {
   return [
+    ...jwksRoutes(capabilities.signing),
     ...keyRoutes(capabilities.keys),
     ...publicKeyRoutes(capabilities.publicKeys),
     ...importRoutes(capabilities.imports),

@@ -29,8 +29,9 @@ import { createPublicKeys } from './keys/public-keys.ts';
 import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-keys.ts';
 import { createMacs, createMacWork } from './macs/macs.ts';
 import { exposeParts } from './measurements.ts';
-import { createSigning, createSigningWork } from './signing/signing.ts';
+import { createSigning } from './signing/signing.ts';
 import { createThreads } from './signing/threads.ts';
+import { createSigningWork } from './signing/work.ts';
 import { checkStart } from './start-checks.ts';
 import { migrate } from './store/migrations.ts';
 import { createRevision } from './store/revision.ts';
@@ -153,8 +154,10 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
       log.error({ code: codeOf(error) }, 'a rotation forced by the usage limit failed'),
   });
   const macWork = createMacWork({ keys, hsm });
+  const threads = createThreads();
+  const signingWork = createSigningWork({ keys, hsm, threads });
   const macs = createMacs({ operations, work: macWork });
-  const envelopes = createEnvelopes({ operations, keys, hsm, macWork });
+  const envelopes = createEnvelopes({ operations, keys, hsm, macWork, signingWork });
   const wrappingKeys = createWrappingKeys({
     ...{ hsm, store, systemKeys, clock },
     onFailed: (error) => log.warn({ code: codeOf(error) }, 'no key pair for imports was made ahead'),
@@ -162,8 +165,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
   const imports = createImports({ keys, store, systemKeys, clock, wrappingKeys });
   const exchanges = createExchanges({ keys, hsm });
   const sealings = createSealings({ keys, hsm });
-  const threads = createThreads();
-  const signing = createSigning({ operations, work: createSigningWork({ keys, hsm, threads }) });
+  const signing = createSigning({ operations, keys, work: signingWork });
   if (mlKemSource !== 'node:crypto')
     log.warn({ mlKemSource }, 'this Node has no ML-KEM: a slower one in JavaScript is used');
   const metrics = createMetrics();

@@ -9,6 +9,7 @@ import {
   type Shape,
   sealed,
   tokenAnswer,
+  verified,
   versionAnswer,
 } from './shapes.ts';
 
@@ -150,16 +151,35 @@ export const operations = {
   sign: {
     method: 'POST',
     path: '/v1/keys/{key}/sign',
-    bytes: ['message?', 'digest?', 'mu?', 'context?'],
+    bytes: ['context?', 'digest?', 'message?', 'mu?'],
     retry: 'safe',
     answer: { signature: 'bytes', algorithm: 'string', ...made },
+  },
+  signJws: {
+    method: 'POST',
+    path: '/v1/keys/{key}/sign-jws',
+    bytes: ['payload'],
+    retry: 'safe',
+    answer: { jws: 'string', ...made },
+  },
+  createCsr: {
+    method: 'POST',
+    path: '/v1/keys/{key}/csr',
+    retry: 'safe',
+    answer: { pem: 'string', ...made },
+  },
+  getJwks: {
+    method: 'GET',
+    path: '/v1/keys/jwks.json',
+    retry: 'safe',
+    answer: { keys: ['strings'] },
   },
   verify: {
     method: 'POST',
     path: '/v1/keys/{key}/verify',
-    bytes: ['message?', 'digest?', 'mu?', 'context?', 'signature'],
+    bytes: ['context?', 'digest?', 'message?', 'mu?', 'signature'],
     retry: 'safe',
-    answer: { valid: 'boolean', ...made },
+    answer: verified,
   },
   derive: {
     method: 'POST',
@@ -183,7 +203,7 @@ export const operations = {
     path: '/v1/keys/{key}/verify-mac',
     bytes: ['mac', 'message'],
     retry: 'safe',
-    answer: { valid: 'boolean', ...made },
+    answer: verified,
   },
 
   createNamespace: {
@@ -242,4 +262,6 @@ export const batchOperations = {
   random: operations.random,
   mac: operations.mac,
   'verify-mac': operations.verifyMac,
+  sign: operations.sign,
+  verify: operations.verify,
 } as const satisfies Record<string, OperationRow>;

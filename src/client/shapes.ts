@@ -78,6 +78,7 @@ export const sealed = { ciphertext: 'bytes', keyId: 'string', keyVersion: 'integ
 export const opened = { plaintext: 'bytes', keyId: 'string', keyVersion: 'integer' } as const;
 
 export const made = { keyId: 'string', keyVersion: 'integer' } as const;
+export const verified = { valid: 'boolean', ...made } as const;
 
 export function pageOf<const Item extends Shape>(item: Item) {
   return { items: [item], 'nextCursor?': 'string' } as const;

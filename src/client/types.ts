@@ -16,7 +16,7 @@ import type * as signing from '../signing/routes-schemas.ts';
 /** Members that are bytes here and base64 on the wire, wherever the schema has a string. */
 type ByteMember =
   | ('plaintext' | 'ciphertext' | 'wrapped' | 'bytes' | 'message' | 'mac' | 'wrappedKey' | 'checkValue')
-  | ('digest' | 'mu' | 'context' | 'signature')
+  | ('digest' | 'mu' | 'context' | 'signature' | 'payload')
   | (
       | 'publicKey'
       | 'peerPublicKey'
@@ -97,6 +97,8 @@ interface BatchAnswers {
   random: Answered<typeof envelope.randomAnswer>;
   mac: Answered<typeof macs.macAnswer>;
   'verify-mac': Answered<typeof macs.verifiedMacAnswer>;
+  sign: Answered<typeof signing.signatureAnswer>;
+  verify: Answered<typeof signing.verifiedSignatureAnswer>;
 }
 
 /** Of an item that failed. */
@@ -206,6 +208,15 @@ export interface Operations {
     KeyParams & Given<typeof signing.verifyBody>,
     Answered<typeof signing.verifiedSignatureAnswer>
   >;
+  /** In compact serialization. */
+  signJws: Operation<KeyParams & Given<typeof signing.jwsBody>, Answered<typeof signing.jwsAnswer>>;
+  /** PKCS #10, in PEM. */
+  createCsr: Operation<KeyParams & Given<typeof signing.csrBody>, Answered<typeof signing.csrAnswer>>;
+  /** The public keys that signatures verify with now. */
+  getJwks(
+    input?: Given<typeof signing.jwksQuery>,
+    options?: CallOptions,
+  ): Promise<Answered<typeof signing.jwksAnswer>>;
 
   createNamespace: Operation<Given<typeof access.createNamespaceBody>, Namespace>;
   listNamespaces: List<Given<typeof listQuery>, Answered<typeof access.namespacesAnswer>>;

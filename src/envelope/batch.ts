@@ -5,6 +5,13 @@ import type { AuditItem, AuditTarget } from '../audit/entry.ts';
 import type { ServiceError } from '../core/errors.ts';
 import type { GenerateMacRequest, Mac, MacWork, VerifiedMac, VerifyMacRequest } from '../macs/macs.ts';
 import type {
+  Signature,
+  SigningWork,
+  SignRequest,
+  VerifiedSignature,
+  VerifyRequest,
+} from '../signing/work.ts';
+import type {
   DataKey,
   DataKeysRequest,
   DecryptRequest,
@@ -24,6 +31,8 @@ export type BatchItem =
   | { readonly operation: 'random'; readonly request: { readonly bytes: number } }
   | { readonly operation: 'mac'; readonly request: GenerateMacRequest }
   | { readonly operation: 'verify-mac'; readonly request: VerifyMacRequest }
+  | { readonly operation: 'sign'; readonly request: SignRequest }
+  | { readonly operation: 'verify'; readonly request: VerifyRequest }
   /** An item that could not be understood: it is answered and recorded as refused. */
   | { readonly operation: 'invalid'; readonly error: ServiceError };
 
@@ -34,6 +43,8 @@ export type BatchResult =
   | { readonly operation: 'random'; readonly value: Uint8Array }
   | { readonly operation: 'mac'; readonly value: Mac }
   | { readonly operation: 'verify-mac'; readonly value: VerifiedMac }
+  | { readonly operation: 'sign'; readonly value: Signature }
+  | { readonly operation: 'verify'; readonly value: VerifiedSignature }
   | { readonly operation: 'failed'; readonly error: unknown };
 
 /** HSM operations under way at once: enough to fill its batches, few enough to leave room for other callers. */
@@ -48,7 +59,7 @@ export async function runBatch({
 }: {
   caller: Caller;
   items: readonly BatchItem[];
-  work: Work & MacWork;
+  work: Work & MacWork & SigningWork;
   operation: Operation;
 }): Promise<BatchResult[]> {
   const results = new Array<BatchResult>(items.length);
@@ -116,6 +127,10 @@ function actionOf(item: BatchItem): Action {
       return 'mac.generate';
     case 'verify-mac':
       return 'mac.verify';
+    case 'sign':
+      return 'signing.sign';
+    case 'verify':
+      return 'signing.verify';
     default:
       return `envelope.${item.operation}`;
   }
@@ -124,7 +139,7 @@ function actionOf(item: BatchItem): Action {
 async function perform(
   item: BatchItem,
   caller: Caller,
-  work: Work & MacWork,
+  work: Work & MacWork & SigningWork,
   note: Note,
 ): Promise<BatchResult> {
   if (item.operation === 'invalid') throw item.error;
@@ -145,5 +160,9 @@ async function perform(
       return { operation: 'mac', value: await work.generateMac(principal, item.request, note) };
     case 'verify-mac':
       return { operation: 'verify-mac', value: await work.verifyMac(principal, item.request, note) };
+    case 'sign':
+      return { operation: 'sign', value: await work.sign(principal, item.request, note) };
+    case 'verify':
+      return { operation: 'verify', value: await work.verify(principal, item.request, note) };
   }
 }

@@ -3,6 +3,7 @@ import type { Operations } from '../access/operations.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { Keys } from '../keys/keys.ts';
 import type { MacWork } from '../macs/macs.ts';
+import type { SigningWork } from '../signing/work.ts';
 import { type BatchItem, type BatchResult, runBatch } from './batch.ts';
 import {
   createWork,
@@ -46,14 +47,16 @@ export function createEnvelopes({
   keys,
   hsm,
   macWork,
+  signingWork,
 }: {
   operations: Operations;
   keys: Keys;
   hsm: Hsm;
   macWork: MacWork;
+  signingWork: SigningWork;
 }): Envelopes {
   const work = createWork({ keys, hsm });
-  const batchWork = { ...work, ...macWork };
+  const batchWork = { ...work, ...macWork, ...signingWork };
   return {
     encrypt: (caller, request) =>
       operations.run(caller, 'envelope.encrypt', { kind: 'key', name: request.key }, ({ target }) =>

@@ -1,9 +1,10 @@
 import type { z } from 'zod';
 import { toBase64, wipe } from '../core/bytes.ts';
-import { ServiceError } from '../core/errors.ts';
+import { isServiceError, ServiceError } from '../core/errors.ts';
 import { problemOf } from '../http/problem.ts';
 import { invalidRequest } from '../http/violations.ts';
 import { macOut } from '../macs/routes-answers.ts';
+import { askedOf, signatureOut } from '../signing/routes-answers.ts';
 import type { BatchItem, BatchResult } from './batch.ts';
 import {
   type batchAnswer,
@@ -56,7 +57,20 @@ export function batchItemIn(value: unknown): DecodedItem {
     return { id: known, item: { operation: 'invalid', error: invalidRequest(parsed.error, batchItem) } };
   }
   const { id, operation, ...request } = parsed.data;
+  if (parsed.data.operation === 'sign' || parsed.data.operation === 'verify') return signingItem(parsed.data);
   return { id, item: { operation, request } as BatchItem };
+}
+
+type SigningItem = Extract<z.output<typeof batchItem>, { operation: 'sign' | 'verify' }>;
+
+function signingItem({ id, operation, ...body }: SigningItem): DecodedItem {
+  const { message: _, digest: __, mu: ___, ...request } = body;
+  try {
+    return { id, item: { operation, request: { ...request, ...askedOf(body) } } as BatchItem };
+  } catch (error) {
+    if (!isServiceError(error)) throw error;
+    return { id, item: { operation: 'invalid', error } };
+  }
 }
 
 /** Wipes the plaintexts and messages that came in. */
@@ -83,7 +97,10 @@ export function batchResultOut(id: string | undefined, result: BatchResult, requ
       return { ...place, status: 200, bytes: toBase64(result.value) };
     case 'mac':
       return { ...place, status: 200, ...macOut(result.value) };
+    case 'sign':
+      return { ...place, status: 200, ...signatureOut(result.value) };
     case 'verify-mac':
+    case 'verify':
       return { ...place, status: 200, ...result.value };
     case 'failed': {
       const { body } = problemOf(result.error, requestId);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { base64Bytes, base64Text, contextSchema, keyRefSchema } from '../http/validation.ts';
 import { generateMacBody, macAnswer, verifiedMacAnswer, verifyMacBody } from '../macs/routes-schemas.ts';
+import { signatureAnswer, signBody, verifyBody } from '../signing/routes-schemas.ts';
 
 /** What fits into a body of 1 MiB as base64, with room for a context. */
 const plaintextLimitBytes = 720 * 1024;
@@ -80,6 +81,8 @@ export const batchItem = z.discriminatedUnion('operation', [
   z.strictObject({ id, operation: z.literal('random'), bytes: z.int().min(1).max(4096) }),
   z.strictObject({ id, operation: z.literal('mac'), key, ...generateMacBody.shape }),
   z.strictObject({ id, operation: z.literal('verify-mac'), key, ...verifyMacBody.shape }),
+  z.strictObject({ id, operation: z.literal('sign'), key, ...signBody.shape }),
+  z.strictObject({ id, operation: z.literal('verify'), key, ...verifyBody.shape }),
 ]);
 
 const { $schema: _, ...batchItemJson } = z.toJSONSchema(batchItem, { io: 'input', unrepresentable: 'any' });
@@ -105,6 +108,7 @@ export const batchAnswer = z.object({
       z.object({ id, status: z.literal(200), ...randomAnswer.shape }),
       z.object({ id, status: z.literal(200), ...macAnswer.shape }),
       z.object({ id, status: z.literal(200), ...verifiedMacAnswer.shape }),
+      z.object({ id, status: z.literal(200), ...signatureAnswer.shape }),
       z.object({ id, status: z.int().min(400), problem }),
     ]),
   ),

@@ -36,8 +36,9 @@ export const keyNameSchema = z
   .regex(namePattern)
   .check((context) => {
     if (idLike.test(context.value)) context.issues.push(issue(context.value, { rule: 'not-an-id' }));
+    if (context.value === 'jwks.json') context.issues.push(issue(context.value, { rule: 'reserved' }));
   })
-  .meta({ description: 'Lower-case letters, digits, `.`, `_` and `-`; not a UUID.' });
+  .meta({ description: 'Lower-case letters, digits, `.`, `_` and `-`; not a UUID, not `jwks.json`.' });
 
 /** A key by name or id: an id (UUIDv7 in lower case) has the form of a name, which no name has. */
 export const keyRefSchema = z

@@ -3,7 +3,17 @@ import { ServiceError, type Violation } from '../core/errors.ts';
 
 /** Rules that zod has no issue code for. Their members come from schemas, never from requests. */
 export type Rule =
-  | { readonly rule: 'base64' | 'map' | 'not-an-id' | 'page-limit' | 'purpose' | 'utc-time' | 'well-formed' }
+  | {
+      readonly rule:
+        | 'base64'
+        | 'map'
+        | 'not-an-id'
+        | 'page-limit'
+        | 'purpose'
+        | 'reserved'
+        | 'utc-time'
+        | 'well-formed';
+    }
   | { readonly rule: 'pairs' | 'pair-name' | 'pair-value' | 'map-bytes'; readonly max: number }
   | { readonly rule: 'bytes'; readonly min: number; readonly max: number }
   | { readonly rule: 'together'; readonly with: string };
@@ -122,6 +132,8 @@ function ruleText(rule: Rule | undefined): string {
       return `has a name that is not 1 to ${rule.max} characters of well-formed Unicode`;
     case 'pair-value':
       return `has a value that is not a string of at most ${rule.max} characters of well-formed Unicode`;
+    case 'reserved':
+      return 'is a name of the service';
     case 'not-an-id':
       return 'must not look like a UUID';
     case 'page-limit':

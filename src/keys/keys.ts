@@ -23,6 +23,7 @@ import {
 } from './key.ts';
 import { createKeyListing } from './listing.ts';
 import { createLookup } from './lookup.ts';
+import { createSigners, type Signers } from './signers.ts';
 import type { SystemKeys } from './system-keys.ts';
 import { createUsableVersions, type UsableVersions } from './usable.ts';
 import { createUsage } from './usage.ts';
@@ -50,7 +51,7 @@ export interface UpdateKeyRequest {
  * Keys and their versions. `key` names one by name or id; a key the caller may not see is `key/not-found`,
  * exactly as one that does not exist.
  */
-export interface Keys extends UsableVersions {
+export interface Keys extends UsableVersions, Signers {
   /** @throws key/exists, access/denied for a name outside the caller's patterns */
   create(caller: Caller, request: CreateKeyRequest): Promise<KeyView>;
   list(caller: Caller, page: PageRequest): Promise<Page<KeyView>>;
@@ -235,6 +236,7 @@ export function createKeys({
       imported: Imported<Answer>,
     ) => (await changes.rotate(operation, key, imported)) as KeyView & Answer,
     ...createUsableVersions({ lookup, usage, clock }),
+    ...createSigners({ store, lookup }),
     touch: (version) => usage.touch(version.id),
     flush: () => usage.flush(),
     close: () => usage.close(),

@@ -1,11 +1,11 @@
-import { sql } from 'kysely';
+import { type ExpressionBuilder, sql } from 'kysely';
 import type { Principal } from '../access/caller.ts';
 import { ServiceError } from '../core/errors.ts';
 import { cutPage, idAfter, invalidCursor, type Page, type PageRequest } from '../core/page.ts';
 import type { ImportWrapping } from '../crypto/import-wrapping.ts';
 import type { Algorithm } from '../crypto/suites.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
-import type { KeyRow, KeyVersionRow } from '../store/schema.ts';
+import type { KeyRow, KeyVersionRow, Schema } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
 import { type KeyVersionView, type KeyView, keyNotFound, keyView } from './key.ts';
 import type { Usage } from './usage.ts';
@@ -66,25 +66,14 @@ export function createKeyListing({
     lastUsed,
 
     async keys(principal: Principal, { limit, cursor }: PageRequest): Promise<Page<KeyView>> {
-      let query = store.db
+      const query = store.db
         .selectFrom('keys')
         .selectAll()
         .where('namespace_id', '=', principal.namespaceId)
+        .where(visibleTo(principal))
         .where('id', '>', idAfter(cursor))
         .orderBy('id')
         .limit(limit + 1);
-      const patterns = principal.keyPatterns;
-      if (patterns !== undefined) {
-        query = query.where((where) =>
-          where.or(
-            patterns.map((pattern) =>
-              pattern.endsWith('*')
-                ? startsWith(pattern.slice(0, -1))
-                : where.or([where('name', '=', pattern), where('id', '=', pattern)]),
-            ),
-          ),
-        );
-      }
       const { rows: page, next } = cutPage(await query.execute(), limit, (row) => row.id);
       await Promise.all(page.map((row) => rows.verify('keys', row)));
       const used = await lastUsed(page);
@@ -155,6 +144,20 @@ export function createKeyListing({
     await rows.verify('key_usage', counter);
     return versionView(row, counter.reserved, counter.last_used_at);
   }
+}
+
+/** The keys that a principal's patterns let it see, for the `where` of a query over `keys`. */
+export function visibleTo({ keyPatterns }: Principal) {
+  return (where: ExpressionBuilder<Schema, 'keys'>) => {
+    if (keyPatterns === undefined) return where.lit(true);
+    return where.or(
+      keyPatterns.map((pattern) =>
+        pattern.endsWith('*')
+          ? startsWith(pattern.slice(0, -1))
+          : where.or([where('name', '=', pattern), where('id', '=', pattern)]),
+      ),
+    );
+  };
 }
 
 /** `_` may stand in a name and means any character to LIKE, so it is escaped. */

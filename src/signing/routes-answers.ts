@@ -3,7 +3,7 @@ import { toBase64 } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
 import type { AskedInput } from '../crypto/signatures/schemes.ts';
 import type { signatureAnswer, signBody } from './routes-schemas.ts';
-import type { Signature } from './signing.ts';
+import type { Signature } from './work.ts';
 
 /** @throws request/invalid unless there is one of `message`, `digest` and `mu`, and no `context` beside a `mu` */
 export function askedOf(body: z.output<typeof signBody>): AskedInput {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { signatureEncodings } from '../crypto/signatures/ecdsa-encoding.ts';
 import { hashNames } from '../crypto/signatures/hashes.ts';
 import { signAlgorithms } from '../crypto/suites.ts';
-import { base64Bytes, base64Text, keyRefSchema } from '../http/validation.ts';
+import { base64Bytes, base64Text, keyRefSchema, plainText } from '../http/validation.ts';
 
 export const keyParams = z.strictObject({ key: keyRefSchema });
 
@@ -52,3 +52,66 @@ export const signatureAnswer = z.object({
   ...made,
 });
 export const verifiedSignatureAnswer = z.object({ valid: z.literal(true), ...made });
+
+/** What fits into a body of 1 MiB, twice as base64 in an answer. */
+const payloadLimitBytes = 256 * 1024;
+const mediaType = z
+  .string()
+  .max(128)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*(\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]*)?$/)
+  .optional();
+
+export const jwsBody = z.strictObject({
+  payload: base64Bytes({ max: payloadLimitBytes }),
+  typ: mediaType.meta({ description: 'What the whole is: `JWT`, or a media type without `application/`.' }),
+  cty: mediaType.meta({ description: 'What the payload is.' }),
+});
+export const jwsAnswer = z.object({
+  jws: z.string().meta({ description: 'In compact serialization. Its `kid` is a member of the JWKS.' }),
+  ...made,
+});
+
+const nameText = plainText({ min: 1, max: 128 }).optional();
+/** Labels of letters, digits, `-` and `_`, the first perhaps `*`. */
+const dnsName = z
+  .string()
+  .max(253)
+  .regex(/^(\*\.)?([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}$/);
+const email = z
+  .string()
+  .max(254)
+  .regex(/^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,189}$/);
+
+export const csrBody = z.strictObject({
+  subject: z.strictObject({
+    country: z
+      .string()
+      .regex(/^[A-Z]{2}$/)
+      .optional(),
+    state: nameText,
+    locality: nameText,
+    organization: nameText,
+    organizationalUnit: nameText,
+    commonName: plainText({ min: 1, max: 64 }).optional(),
+  }),
+  dnsNames: z
+    .array(dnsName)
+    .max(100)
+    .optional()
+    .transform((names) => names ?? []),
+  emails: z
+    .array(email)
+    .max(100)
+    .optional()
+    .transform((names) => names ?? []),
+});
+export const csrAnswer = z.object({ pem: z.string().meta({ description: 'PKCS #10.' }), ...made });
+
+export const jwksQuery = z.strictObject({
+  key: keyRefSchema.optional().meta({ description: 'One key alone. Default: all that the caller may see.' }),
+});
+export const jwksAnswer = z.object({
+  keys: z.array(z.record(z.string(), z.string())).meta({
+    description: 'JWKs (RFC 7517) with `kid`, `use` and `alg`, newest first, 500 at most.',
+  }),
+});

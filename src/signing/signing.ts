@@ -1,51 +1,11 @@
-import type { Caller, Principal } from '../access/caller.ts';
+import type { Caller } from '../access/caller.ts';
 import type { Operations } from '../access/operations.ts';
-import type { AuditTarget } from '../audit/entry.ts';
-import { wipe } from '../core/bytes.ts';
-import { ServiceError } from '../core/errors.ts';
-import { type AskedInput, inputOf, schemes } from '../crypto/signatures/schemes.ts';
-import type { Scheme, SignatureInput } from '../crypto/signatures/signature.ts';
-import type { SignAlgorithm } from '../crypto/suites.ts';
-import type { Hsm } from '../hsm/hsm.ts';
+import type { Action } from '../access/scopes.ts';
 import { type SignVersion, targetOf } from '../keys/key.ts';
 import type { Keys } from '../keys/keys.ts';
-import { openSeed } from '../keys/sealed-seed.ts';
-import { perform, type Task } from './task.ts';
-import type { Threads } from './threads.ts';
-
-export interface SignRequest extends AskedInput {
-  readonly key: string;
-}
-
-export interface VerifyRequest extends SignRequest {
-  /** Ordinal; default: the current version. Signatures do not name it. */
-  readonly version?: number | undefined;
-  readonly signature: Uint8Array;
-}
-
-interface Made {
-  readonly keyId: string;
-  readonly keyVersion: number;
-}
-
-export interface Signature extends Made {
-  readonly signature: Uint8Array;
-  readonly algorithm: SignAlgorithm;
-}
-
-export interface VerifiedSignature extends Made {
-  readonly valid: true;
-}
-
-type Note = (target: AuditTarget) => void;
-
-/** What single operations and items of a batch have in common: recording is up to whoever calls. */
-export interface SigningWork {
-  sign(principal: Principal, request: SignRequest, note: Note): Promise<Signature>;
-  verify(principal: Principal, request: VerifyRequest, note: Note): Promise<VerifiedSignature>;
-  /** Signs with a version that was found already. */
-  signWith(version: SignVersion, input: SignatureInput): Promise<Uint8Array>;
-}
+import { type CsrContent, makeCsr } from './csr.ts';
+import { type JwsHeader, jwkOf, signJws } from './jws.ts';
+import type { Made, Signature, SigningWork, SignRequest, VerifiedSignature, VerifyRequest } from './work.ts';
 
 /**
  * Signatures by key pairs in the HSM, or sealed by it. Each operation is authorized, and recorded before its answer. All
@@ -60,74 +20,55 @@ export interface Signing {
    * @throws signature/invalid for every other one, whatever is wrong with it
    */
   verify(caller: Caller, request: VerifyRequest): Promise<VerifiedSignature>;
+  /** Signs with the current version, as a JWS. @throws key/wrong-purpose where JWS has no such algorithm */
+  jws(caller: Caller, request: JwsRequest): Promise<Jws>;
+  /** Asks a certification authority for a certificate of the current version. */
+  csr(caller: Caller, request: CsrRequest): Promise<Csr>;
+  /** What signatures verify with now, newest first, 500 at most. @param key one alone */
+  jwks(caller: Caller, key?: string): Promise<Record<string, string>[]>;
 }
 
-export function createSigningWork({
+export interface JwsRequest extends JwsHeader {
+  readonly key: string;
+  readonly payload: Uint8Array;
+}
+
+export interface Jws extends Made {
+  readonly jws: string;
+}
+
+export interface CsrRequest extends CsrContent {
+  readonly key: string;
+}
+
+export interface Csr extends Made {
+  readonly pem: string;
+}
+
+export function createSigning({
+  operations,
   keys,
-  hsm,
-  threads,
+  work,
 }: {
+  operations: Operations;
   keys: Keys;
-  hsm: Hsm;
-  threads: Threads;
-}): SigningWork {
-  async function run(scheme: Scheme, task: Task): Promise<Uint8Array | boolean> {
-    const cost = scheme.cost(task.operation, task.input.form);
-    return cost === 'short' ? perform(task) : await threads.run(cost, task);
-  }
-
-  async function signWith(version: SignVersion, input: SignatureInput): Promise<Uint8Array> {
-    const algorithm = algorithmOf(version);
-    const scheme = schemes[algorithm];
-    if (scheme.kind === 'token') {
-      const signed = await hsm.sign(version.ref, scheme.mechanism, scheme.tokenInput(input));
-      return scheme.fromToken(signed, input);
-    }
-    const seed = await openSeed(hsm, version);
-    try {
-      const signed = await run(scheme, { operation: 'sign', algorithm, seed, input });
-      if (typeof signed === 'boolean') throw new TypeError('a signature is bytes');
-      return signed;
-    } finally {
-      wipe(seed);
-    }
-  }
-
-  return {
-    signWith,
-
-    async sign(principal, request, note) {
-      const key = await keys.find(principal, request.key);
-      note(targetOf(key));
+  work: SigningWork;
+}): Signing {
+  function making<T>(
+    caller: Caller,
+    action: Action,
+    ref: string,
+    make: (version: SignVersion) => Promise<T>,
+  ): Promise<T & Made> {
+    return keys.use(caller, action, ref, async (key, { target }) => {
       const version = await keys.signing(key, 'make');
-      note({ ...targetOf(key), version: version.ordinal });
-      const algorithm = algorithmOf(version);
-      const signature = await signWith(version, inputOf(schemes[algorithm], request));
+      target({ ...targetOf(key), version: version.ordinal });
+      const made = await make(version);
       keys.touch(version);
-      return { signature, algorithm, keyId: key.id, keyVersion: version.ordinal };
-    },
+      return { ...made, keyId: key.id, keyVersion: version.ordinal };
+    });
+  }
 
-    async verify(principal, request, note) {
-      const key = await keys.find(principal, request.key);
-      note(targetOf(key));
-      const version = await keys.signing(key, 'open', request.version);
-      note({ ...targetOf(key), version: version.ordinal });
-      const algorithm = algorithmOf(version);
-      const scheme = schemes[algorithm];
-      const input = inputOf(scheme, request);
-      const { signature } = request;
-      const { publicKey } = version;
-      const holds =
-        signature.length <= scheme.maxSignatureBytes &&
-        (await run(scheme, { operation: 'verify', algorithm, publicKey, input, signature }));
-      if (holds !== true) throw invalid();
-      keys.touch(version);
-      return { valid: true, keyId: key.id, keyVersion: version.ordinal };
-    },
-  };
-}
-
-export function createSigning({ operations, work }: { operations: Operations; work: SigningWork }): Signing {
   return {
     sign: (caller, request) =>
       operations.run(caller, 'signing.sign', { kind: 'key', name: request.key }, ({ target }) =>
@@ -137,13 +78,19 @@ export function createSigning({ operations, work }: { operations: Operations; wo
       operations.run(caller, 'signing.verify', { kind: 'key', name: request.key }, ({ target }) =>
         work.verify(caller.principal, request, target),
       ),
+    jws: (caller, { key, ...request }) =>
+      making(caller, 'signing.sign-jws', key, async (version) => ({
+        jws: await signJws(work, version, request),
+      })),
+    csr: (caller, { key, ...content }) =>
+      making(caller, 'signing.csr', key, async (version) => ({ pem: await makeCsr(work, version, content) })),
+    jwks: (caller, key) =>
+      operations.run(caller, 'signing.jwks', { kind: 'key', ...(key && { name: key }) }, async () => {
+        const found = await keys.verifiers(caller.principal, key);
+        return found.flatMap(({ version }) => {
+          const jwk = jwkOf(version);
+          return jwk === undefined ? [] : [jwk];
+        });
+      }),
   };
-}
-
-function algorithmOf({ suite }: SignVersion): SignAlgorithm {
-  return suite.name as SignAlgorithm;
-}
-
-function invalid(): ServiceError {
-  return new ServiceError('signature/invalid', 'The signature is not valid for this message and key.');
 }

@@ -228,6 +228,18 @@ const rows: readonly Row[] = [
     request: async () => ['POST', `/v1/keys/${signing}/verify`, { message: plaintext, signature }],
   },
   {
+    ...{ operationId: 'signJws', action: 'signing.sign-jws', allowed: ['keys:sign'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${signing}/sign-jws`, { payload: plaintext }],
+  },
+  {
+    ...{ operationId: 'createCsr', action: 'signing.csr', allowed: ['keys:sign'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${signing}/csr`, { subject: { commonName: 'a' } }],
+  },
+  {
+    ...{ operationId: 'getJwks', action: 'signing.jwks', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', '/v1/keys/jwks.json'],
+  },
+  {
     ...{ operationId: 'createNamespace', action: 'access.create-namespace', allowed: ['service:admin'] },
     status: 201,
     request: async () => ['POST', '/v1/access/namespaces', { name: freshName('made') }],

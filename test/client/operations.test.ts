@@ -146,17 +146,8 @@ test('the types turn the right members', () => {
   expect([...numbers].toSorted()).toEqual(['limit', 'version']);
   expect([...bytes].toSorted()).toEqual([
     ...['aad', 'bytes', 'checkValue', 'ciphertext', 'confirmation', 'context', 'derived', 'digest', 'enc'],
-    ...[
-      'expectedConfirmation',
-      'exported',
-      'exporterContext',
-      'info',
-      'mac',
-      'message',
-      'mu',
-      'peerPublicKey',
-    ],
-    ...['plaintext', 'psk', 'pskId', 'publicKey', 'recipientPublicKey', 'senderPublicKey', 'sharedSecret'],
-    ...['signature', 'wrapped', 'wrappedKey'],
+    ...['expectedConfirmation', 'exported', 'exporterContext', 'info', 'mac', 'message', 'mu', 'payload'],
+    ...['peerPublicKey', 'plaintext', 'psk', 'pskId', 'publicKey', 'recipientPublicKey', 'senderPublicKey'],
+    ...['sharedSecret', 'signature', 'wrapped', 'wrappedKey'],
   ]);
 });

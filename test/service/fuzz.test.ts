@@ -84,6 +84,8 @@ async function rightRequests(): Promise<Pool['right']> {
   return {
     ...{ decapsulate: opening, confirm: opening, derive: deriving, sign: signing, verify: verifying },
     importKey: { key: 'fuzz-external', at: 'import', body: importing },
+    signJws: { key: 'fuzz-signing', at: 'sign-jws', body: { payload: message } },
+    createCsr: { key: 'fuzz-signing', at: 'csr', body: { subject: { commonName: 'fuzz' } } },
     authSeal: { key: 'fuzz-agreeing', at: 'auth-seal', body: sealing },
     open: { key: 'fuzz-pair', body: { enc, ciphertext } },
     receiveExport: { key: 'fuzz-pair', at: 'receive-export', body: { enc } },

@@ -184,6 +184,27 @@ const successes: Readonly<
       { message: 'AAAA', hash: 'sha512', signature: signatures.rsa },
     ],
   ],
+  signJws: async () => [
+    [200, `/v1/keys/${key}-ecdsa/sign-jws`, { payload: 'AAAA' }],
+    [200, `/v1/keys/${key}-ecdsa/sign-jws`, { payload: 'AAAA', typ: 'JWT', cty: 'text/plain' }],
+  ],
+  createCsr: async () => [
+    [200, `/v1/keys/${key}-ecdsa/csr`, { subject: {} }],
+    [
+      ...([200, `/v1/keys/${key}-ecdsa/csr`] as const),
+      {
+        subject: {
+          ...{ country: 'AT', state: 'a', locality: 'b', organization: 'c' },
+          ...{ organizationalUnit: 'd', commonName: 'e' },
+        },
+        ...{ dnsNames: ['a.example'], emails: ['a@a.example'] },
+      },
+    ],
+  ],
+  getJwks: async () => [
+    [200, '/v1/keys/jwks.json'],
+    [200, `/v1/keys/jwks.json?key=${key}-ecdsa`],
+  ],
   encapsulate: async () => [
     [200, `/v1/keys/${key}-pair/encapsulate`, {}],
     [200, `/v1/keys/${key}-pair/encapsulate`, { info: 'AAAA' }],
@@ -299,7 +320,15 @@ test('answers as described', { timeout: 60_000 }, async () => {
 
 /** Where it is not the key of the first example. */
 const keysOfExamples: Readonly<Record<string, string>> = {
-  ...{ encapsulate: 'inbox', seal: 'inbox', sendExport: 'inbox', mac: 'receipts', sign: 'releases' },
+  ...{
+    encapsulate: 'inbox',
+    seal: 'inbox',
+    sendExport: 'inbox',
+    mac: 'receipts',
+    sign: 'releases',
+    signJws: 'releases',
+    createCsr: 'releases',
+  },
 };
 
 /** Guarantees that the examples of the document can be sent as they are. */

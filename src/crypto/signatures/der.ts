@@ -1,9 +1,13 @@
-import { concatBytes } from '../../core/bytes.ts';
+import { concatBytes, utf8 } from '../../core/bytes.ts';
 
 // DER (X.690 §8 and §10), of which signatures, public keys and certification requests need these few types.
 
 export function sequence(...parts: readonly Uint8Array[]): Uint8Array {
   return tagged(0x30, ...parts);
+}
+
+export function setOf(part: Uint8Array): Uint8Array {
+  return tagged(0x31, part);
 }
 
 /** An INTEGER of the number's big-endian bytes, which is not negative. */
@@ -27,6 +31,15 @@ export function octetString(bytes: Uint8Array): Uint8Array {
 export function oid(dotted: string): Uint8Array {
   const [first = 0, second = 0, ...rest] = dotted.split('.').map(Number);
   return tagged(0x06, ...[first * 40 + second, ...rest].map(base128));
+}
+
+export function utf8String(text: string): Uint8Array {
+  return tagged(0x0c, utf8(text));
+}
+
+/** Letters, digits and a few signs. */
+export function printableString(text: string): Uint8Array {
+  return tagged(0x13, utf8(text));
 }
 
 export const nothing = Uint8Array.of(0x05, 0);

@@ -10,7 +10,7 @@ export function signatureKeyForms(algorithm: SignAlgorithm, raw: Uint8Array): Pu
 }
 
 /** RFC 7468 §3: lines of 64 characters. */
-function pemOf(label: string, der: Uint8Array): string {
+export function pemOf(label: string, der: Uint8Array): string {
   const lines = Buffer.from(der)
     .toString('base64')
     .match(/.{1,64}/g);

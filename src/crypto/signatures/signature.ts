@@ -39,8 +39,8 @@ interface AnyScheme {
   jwk(publicKey: Uint8Array): JsonWebKey | undefined;
   /** `alg` of JWS, as IANA registers it; undefined where there is none. */
   jwsAlgorithm(hash: HashName): string | undefined;
-  /** AlgorithmIdentifier of a signature in X.509, in DER; undefined where no standard has one. */
-  signatureAlgorithm(hash: HashName): Uint8Array | undefined;
+  /** AlgorithmIdentifier of a signature in X.509, in DER. */
+  signatureAlgorithm(hash: HashName): Uint8Array;
 }
 
 /** By the time this process takes: some 0.1 ms; up to some 10 ms; up to a second. */
