@@ -8,6 +8,7 @@ const down = {
   access: ['audit'],
   keys: ['access', 'hsm'],
   macs: ['keys'],
+  decryption: ['keys'],
   importing: ['keys'],
   // A batch has items of both.
   envelope: ['keys', 'macs', 'signing'],
@@ -25,6 +26,7 @@ const down = {
 const capabilities = [
   'keys',
   'macs',
+  'decryption',
   'importing',
   'envelope',
   'fields',

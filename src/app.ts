@@ -1,5 +1,6 @@
 import { accessRoutes } from './access/routes.ts';
 import { auditRoutes } from './audit/routes.ts';
+import { decryptionRoutes } from './decryption/routes.ts';
 import { envelopeRoutes } from './envelope/routes.ts';
 import { exchangeRoutes } from './exchange/routes.ts';
 import { sealingRoutes } from './exchange/routes-sealing.ts';
@@ -18,6 +19,7 @@ type Capabilities = Parameters<typeof accessRoutes>[0] &
     readonly exchanges: Parameters<typeof exchangeRoutes>[0];
     readonly sealings: Parameters<typeof sealingRoutes>[0];
     readonly macs: Parameters<typeof macRoutes>[0];
+    readonly decryption: Parameters<typeof decryptionRoutes>[0];
     readonly signing: Parameters<typeof signingRoutes>[0];
     readonly imports: Parameters<typeof importRoutes>[0];
   };
@@ -30,6 +32,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...publicKeyRoutes(capabilities.publicKeys),
     ...importRoutes(capabilities.imports),
     ...envelopeRoutes(capabilities.envelopes),
+    ...decryptionRoutes(capabilities.decryption),
     ...exchangeRoutes(capabilities.exchanges),
     ...sealingRoutes(capabilities.sealings),
     ...macRoutes(capabilities.macs),

@@ -15,6 +15,7 @@ import type { Clock } from './core/clock.ts';
 import { isServiceError, ServiceError } from './core/errors.ts';
 import { createMetrics, type Metrics } from './core/metrics.ts';
 import { mlKemSource } from './crypto/kem/ml-kem.ts';
+import { createDecryption } from './decryption/decryption.ts';
 import { createEnvelopes } from './envelope/envelope.ts';
 import { createExchanges } from './exchange/exchange.ts';
 import { createSealings } from './exchange/sealing.ts';
@@ -174,7 +175,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
   const app = createHttpApp({
     routes: allRoutes({
       ...{ keys, publicKeys: createPublicKeys(keys), envelopes, exchanges, sealings, macs, signing },
-      ...{ imports, namespaces, tokens, audit, operations },
+      ...{ imports, decryption: createDecryption({ keys, hsm }), namespaces, tokens, audit, operations },
     }),
     async authenticate(authorization) {
       // Whoever cannot see what was changed lately refuses rather than guesses.

@@ -38,6 +38,7 @@ export const actions = {
   'envelope.data-keys': ['keys:encrypt'],
   'envelope.random': anyKeyScope,
   'envelope.batch': anyKeyScope,
+  'decryption.oaep': ['keys:decrypt'],
   'exchange.encapsulate': ['keys:encrypt'],
   'exchange.decapsulate': ['keys:decrypt'],
   'exchange.confirm': ['keys:decrypt'],

@@ -40,7 +40,10 @@ export function addSealCommands(program: Command, surroundings: Surroundings): v
     .command('unseal')
     .description('open what was sealed; nothing is given out before all of it is verified')
     .argument('[file]', 'what to open; - or nothing is stdin')
-    .option('-k, --key <key>', 'name or id of the key to open it with (default: whichever of the keys the token may use)')
+    .option(
+      '-k, --key <key>',
+      'name or id of the key to open it with (default: whichever of the keys the token may use)',
+    )
     .option(
       '-o, --output <file>',
       `where to; - is stdout (default: FILE without ${suffix}, of stdin stdout)`,

@@ -111,6 +111,14 @@ export const operations = {
   random: { method: 'POST', path: '/v1/random', retry: 'safe', answer: { bytes: 'bytes' } },
   batch: { method: 'POST', path: '/v1/batch', retry: 'safe', answer: 'batch' },
 
+  decryptOaep: {
+    method: 'POST',
+    path: '/v1/keys/{key}/decrypt-oaep',
+    bytes: ['ciphertext', 'oaepLabel?'],
+    retry: 'safe',
+    answer: opened,
+  },
+
   getPublicKey: {
     method: 'GET',
     path: '/v1/keys/{key}/public-key',

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type * as access from '../access/routes-schemas.ts';
 import type * as audit from '../audit/routes-schemas.ts';
+import type * as decryption from '../decryption/routes-schemas.ts';
 import type * as envelope from '../envelope/routes-schemas.ts';
 import type * as exchange from '../exchange/routes-schemas.ts';
 import type * as sealing from '../exchange/routes-schemas-sealing.ts';
@@ -16,7 +17,7 @@ import type * as signing from '../signing/routes-schemas.ts';
 /** Members that are bytes here and base64 on the wire, wherever the schema has a string. */
 type ByteMember =
   | ('plaintext' | 'ciphertext' | 'wrapped' | 'bytes' | 'message' | 'mac' | 'wrappedKey' | 'checkValue')
-  | ('digest' | 'mu' | 'context' | 'signature' | 'payload')
+  | ('oaepLabel' | 'digest' | 'mu' | 'context' | 'signature' | 'payload')
   | (
       | 'publicKey'
       | 'peerPublicKey'
@@ -159,6 +160,12 @@ export interface Operations {
     input: { readonly operations: Items },
     options?: CallOptions,
   ): Promise<{ results: { -readonly [At in keyof Items]: BatchResult<Items[At]> } }>;
+
+  /** Of what was encrypted to the public key of an RSA key. */
+  decryptOaep: Operation<
+    KeyParams & Given<typeof decryption.oaepBody>,
+    Answered<typeof decryption.oaepAnswer>
+  >;
 
   /** Raw, and as PEM and JWK where the algorithm has them. */
   getPublicKey: Operation<

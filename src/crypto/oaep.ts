@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { secretBytes, wipe } from '../core/bytes.ts';
 
-export type OaepHash = 'sha256' | 'sha384' | 'sha512';
+export const oaepHashes = ['sha256', 'sha384', 'sha512'] as const;
+
+export type OaepHash = (typeof oaepHashes)[number];
 
 const hashBytes: Readonly<Record<OaepHash, number>> = { sha256: 32, sha384: 48, sha512: 64 };
 

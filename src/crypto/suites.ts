@@ -2,7 +2,7 @@
  * The registry of key algorithms: one row each. A new algorithm is a new row here, its HSM objects in
  * `hsm/pkcs11/objects.ts`, and published test vectors. Numbers are written into ciphertexts and never reused.
  */
-export type Suite = CipherSuite | ExchangeSuite | MacSuite | SignSuite;
+export type Suite = DecryptSuite | CipherSuite | ExchangeSuite | MacSuite | SignSuite;
 
 interface AnySuite {
   readonly name: string;
@@ -10,7 +10,7 @@ interface AnySuite {
   readonly number: number;
   readonly protection: Protection;
   /** Kind of the version's key in the token; under `hsm-sealed`, of the key that seals its seed. */
-  readonly keyKind: SecretKind | PairKind;
+  readonly keyKind: SecretKind | PairKind | DecryptionKind;
   /** Bytes of the version's secret: of its seed, where the token does not hold it as a key. */
   readonly keyBytes: number;
 }
@@ -54,7 +54,16 @@ export interface SignSuite extends AnySuite {
   readonly id: string;
 }
 
-/** Both as ../hsm/hsm.ts has them. */
+/** RSA key pairs, to whose public keys others encrypt: the hash of OAEP is each ciphertext's. */
+export interface DecryptSuite extends AnySuite {
+  readonly purpose: 'decrypt';
+  readonly protection: 'hsm';
+  readonly keyKind: DecryptionKind;
+  readonly id: string;
+}
+
+/** All as ../hsm/hsm.ts has them. */
+type DecryptionKind = 'rsa-2048-decrypt' | 'rsa-3072-decrypt' | 'rsa-4096-decrypt';
 type SecretKind = ('aes-128' | 'aes-256') | ('hmac-256' | 'hmac-384' | 'hmac-512' | 'cmac-128' | 'cmac-256');
 type PairKind = ('ec-p256' | 'ec-p384' | 'ec-p521' | 'ec-secp256k1') | ('rsa-2048' | 'rsa-3072' | 'rsa-4096');
 
@@ -126,6 +135,17 @@ const exchanges = {
   p256: { name: 'p256', id: 'p256', number: 37, keyBytes: 32, ...pair },
   p384: { name: 'p384', id: 'p384', number: 38, keyBytes: 48, ...pair },
 } as const satisfies Record<string, ExchangeSuite>;
+
+function decrypter<const Name extends string, const Rest extends object>(name: Name, rest: Rest) {
+  return { name, id: name, purpose: 'decrypt', protection: 'hsm', ...rest } as const;
+}
+
+/** RFC 8017 §7.1. `keyBytes`: of the modulus. */
+const decrypters = {
+  'rsa-oaep-2048': decrypter('rsa-oaep-2048', { number: 80, keyKind: 'rsa-2048-decrypt', keyBytes: 256 }),
+  'rsa-oaep-3072': decrypter('rsa-oaep-3072', { number: 81, keyKind: 'rsa-3072-decrypt', keyBytes: 384 }),
+  'rsa-oaep-4096': decrypter('rsa-oaep-4096', { number: 82, keyKind: 'rsa-4096-decrypt', keyBytes: 512 }),
+} as const satisfies Record<string, DecryptSuite>;
 
 const tokenMac = { purpose: 'mac', protection: 'hsm' } as const;
 
@@ -205,11 +225,12 @@ const signers = {
   'ml-dsa-65-p256': signer('ml-dsa-65-p256', { number: 115, keyBytes: 64, ...seedPair }, composites),
 } as const satisfies Record<string, SignSuite>;
 
-export const suites = { ...cipherSuites, ...exchanges, ...macs, ...signers } as const;
+export const suites = { ...cipherSuites, ...exchanges, ...decrypters, ...macs, ...signers } as const;
 
 export type Algorithm = keyof typeof suites;
 export type CipherAlgorithm = keyof typeof cipherSuites;
 export type ExchangeAlgorithm = keyof typeof exchanges;
+export type DecryptAlgorithm = keyof typeof decrypters;
 export type MacAlgorithm = keyof typeof macs;
 export type SignAlgorithm = keyof typeof signers;
 export type Purpose = Suite['purpose'];
@@ -217,9 +238,10 @@ export type Purpose = Suite['purpose'];
 export const algorithms = Object.keys(suites) as [Algorithm, ...Algorithm[]];
 export const cipherAlgorithms = Object.keys(cipherSuites) as [CipherAlgorithm, ...CipherAlgorithm[]];
 export const exchangeAlgorithms = Object.keys(exchanges) as [ExchangeAlgorithm, ...ExchangeAlgorithm[]];
+export const decryptAlgorithms = Object.keys(decrypters) as [DecryptAlgorithm, ...DecryptAlgorithm[]];
 export const macAlgorithms = Object.keys(macs) as [MacAlgorithm, ...MacAlgorithm[]];
 export const signAlgorithms = Object.keys(signers) as [SignAlgorithm, ...SignAlgorithm[]];
-export const purposes: readonly [Purpose, ...Purpose[]] = ['encrypt', 'exchange', 'mac', 'sign'];
+export const purposes: readonly [Purpose, ...Purpose[]] = ['encrypt', 'decrypt', 'exchange', 'mac', 'sign'];
 
 const byNumber = new Map<number, CipherSuite>(
   Object.values(cipherSuites).map((suite) => [suite.number, suite]),

@@ -1,8 +1,7 @@
 import { concatBytes, equalBytes, secretBytes, wipe } from '../core/bytes.ts';
-import { ServiceError } from '../core/errors.ts';
 import { publicRandom } from '../core/random.ts';
 import { type Hsm, HsmRejected } from '../hsm/hsm.ts';
-import type { CipherVersion } from '../keys/key.ts';
+import { type CipherVersion, decryptionFailed } from '../keys/key.ts';
 import { type CipherInput, createCiphers } from './ciphers.ts';
 import {
   additionalData,
@@ -42,14 +41,6 @@ export interface Message {
 }
 
 const zeros = new Uint8Array(commitmentBytes);
-
-/** Every failure to decrypt looks like this one: tampered, truncated, foreign, unknown or hidden key, context. */
-export function decryptionFailed(): ServiceError {
-  return new ServiceError(
-    'envelope/decryption-failed',
-    'The ciphertext cannot be decrypted with this key and context.',
-  );
-}
 
 export function createMessages(hsm: Hsm): Messages {
   const ciphers = createCiphers(hsm);

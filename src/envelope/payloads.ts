@@ -17,9 +17,9 @@ import {
 import { createMessageSealer, openMessage } from '../crypto/payload/message.ts';
 import { nodeCiphers, transientCiphers } from '../crypto/payload/node-ciphers.ts';
 import type { Hsm } from '../hsm/hsm.ts';
-import type { CipherVersion } from '../keys/key.ts';
+import { type CipherVersion, decryptionFailed } from '../keys/key.ts';
 import type { Context, ParsedCiphertext } from './format.ts';
-import { decryptionFailed, type Messages } from './messages.ts';
+import type { Messages } from './messages.ts';
 
 /** Up to here a key version encrypts the plaintext itself, inside the HSM. */
 export const directLimitBytes = 4_096;

@@ -4,10 +4,10 @@ import { wipe } from '../core/bytes.ts';
 import { isServiceError } from '../core/errors.ts';
 import { idFromBytes } from '../core/ids.ts';
 import type { Hsm } from '../hsm/hsm.ts';
-import { type Key, targetOf } from '../keys/key.ts';
+import { decryptionFailed, type Key, targetOf } from '../keys/key.ts';
 import type { Keys } from '../keys/keys.ts';
 import { type Context, type ParsedCiphertext, parseCiphertext } from './format.ts';
-import { createMessages, decryptionFailed } from './messages.ts';
+import { createMessages } from './messages.ts';
 import { createPayloads, directLimitBytes, payloadHeader, withWrapped } from './payloads.ts';
 
 export interface EncryptRequest {

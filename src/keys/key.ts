@@ -6,6 +6,7 @@ import type { ReuseLimits } from '../crypto/payload/data-keys.ts';
 import {
   type Algorithm,
   type CipherSuite,
+  type DecryptSuite,
   type ExchangeSuite,
   type MacSuite,
   type SignSuite,
@@ -61,6 +62,9 @@ export type MacVersion = KeyVersion<MacSuite>;
 
 /** A key pair that signs. */
 export type SignVersion = KeyVersion<SignSuite> & { readonly publicKey: Uint8Array };
+
+/** A key pair that decrypts. */
+export type DecryptVersion = KeyVersion<DecryptSuite> & { readonly publicKey: Uint8Array };
 
 interface VersionIdBytes {
   readonly id: Uint8Array;
@@ -215,6 +219,15 @@ function isMac(version: KeyVersion): version is MacVersion {
   return version.suite.purpose === 'mac';
 }
 
+export function asDecrypter(version: KeyVersion): DecryptVersion {
+  if (isDecrypter(version)) return version;
+  throw anotherPurpose();
+}
+
+function isDecrypter(version: KeyVersion): version is DecryptVersion {
+  return version.suite.purpose === 'decrypt' && version.publicKey !== undefined;
+}
+
 function isSigner(version: KeyVersion): version is SignVersion {
   return version.suite.purpose === 'sign' && version.publicKey !== undefined;
 }
@@ -231,6 +244,14 @@ export function keyNotFound(): ServiceError {
 
 export function nothingImported(): ServiceError {
   return new ServiceError('key/nothing-imported', 'The key waits for its first import.');
+}
+
+/** Every failure to decrypt looks like this one: tampered, truncated, foreign, unknown or hidden key, context. */
+export function decryptionFailed(): ServiceError {
+  return new ServiceError(
+    'envelope/decryption-failed',
+    'The ciphertext cannot be decrypted with this key and context.',
+  );
 }
 
 /** One refusal for every operation that a key is not for. */

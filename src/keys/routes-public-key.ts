@@ -10,7 +10,7 @@ export function publicKeyRoutes(publicKeys: PublicKeys): AnyRoute[] {
       path: '/v1/keys/{key}/public-key',
       operationId: 'getPublicKey',
       tag: 'Keys',
-      summary: 'The public key of an exchange or signing key, raw, as PEM and as JWK',
+      summary: 'The public key of a key pair, raw, as PEM and as JWK',
       request: { params, query: publicKeyQuery },
       answer: { status: 200, description: 'The public key of one version.', body: publicKeyAnswer },
       problems: ['key/not-found', 'key/wrong-purpose'],

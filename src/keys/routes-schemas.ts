@@ -3,6 +3,7 @@ import { importWrappings, isImportable } from '../crypto/import-wrapping.ts';
 import {
   type Algorithm,
   algorithms,
+  decryptAlgorithms,
   exchangeAlgorithms,
   type Purpose,
   purposes,
@@ -47,6 +48,7 @@ const dataKeyReuse = z
 
 const defaultAlgorithms: Readonly<Record<Purpose, Algorithm>> = {
   encrypt: 'aes-256-gcm',
+  decrypt: 'rsa-oaep-3072',
   exchange: 'x-wing',
   mac: 'hmac-sha-256',
   sign: 'ml-dsa-65',
@@ -61,7 +63,7 @@ export const createBody = z
       .optional()
       .meta({
         description:
-          'Default `aes-256-gcm`; for the purpose `exchange` `x-wing`, for `mac` `hmac-sha-256`, for `sign` ' +
+          'Default `aes-256-gcm`; for the purpose `decrypt` `rsa-oaep-3072`, for `exchange` `x-wing`, for `mac` `hmac-sha-256`, for `sign` ' +
           '`ml-dsa-65`.',
       }),
     purpose: z.enum(purposes).optional().meta({ description: 'Default: what the algorithm is for.' }),
@@ -145,7 +147,7 @@ export const publicKeyQuery = z.strictObject({ version: ordinal.optional() });
 export const publicKeyAnswer = z.object({
   keyId: z.string(),
   keyVersion: z.int().min(1),
-  algorithm: z.enum([...exchangeAlgorithms, ...signAlgorithms]),
+  algorithm: z.enum([...exchangeAlgorithms, ...decryptAlgorithms, ...signAlgorithms]),
   suite: z.string().meta({ description: 'The algorithm, and of a draft its version.' }),
   publicKey: base64Text.meta({
     description: 'Raw: as the algorithm’s specification has it; of RSA, RSAPublicKey in DER.',

@@ -5,10 +5,12 @@ import type { VersionState } from '../store/schema.ts';
 import { decryptingStates } from './change.ts';
 import {
   asCipher,
+  asDecrypter,
   asMac,
   asPair,
   asSigner,
   type CipherVersion,
+  type DecryptVersion,
   type ExchangeVersion,
   type Key,
   type KeyVersion,
@@ -43,6 +45,8 @@ export interface UsableVersions {
    * @throws key/wrong-purpose, key/not-found, key/disabled, key/version-disabled, key/version-expired
    */
   exchanging(key: Key, use: Use, ordinal?: number): Promise<ExchangeVersion>;
+  /** A key pair that decrypts (`open`). @throws as `exchanging` */
+  decryptingOaep(key: Key, use: Use, ordinal?: number): Promise<DecryptVersion>;
   /** A version of a MAC key. @throws as `exchanging` */
   authenticating(key: Key, use: Use, ordinal?: number): Promise<MacVersion>;
   /** A key pair that signs (`make`) and verifies (`open`). @throws as `exchanging` */
@@ -105,6 +109,7 @@ export function createUsableVersions({
     },
 
     exchanging: byOrdinal('exchange', asPair),
+    decryptingOaep: byOrdinal('decrypt', asDecrypter),
     authenticating: byOrdinal('mac', asMac),
     signing: byOrdinal('sign', asSigner),
   };

@@ -66,7 +66,7 @@ export function createVersionMaker({
   ): Promise<{ blob: Uint8Array; publicKey?: Uint8Array }> {
     const suite = suites[key.algorithm];
     if (material !== undefined) return { blob: await importBlob(key, id, kek, material) };
-    if (suite.purpose === 'sign' && suite.keyKind !== 'aes-256')
+    if (suite.purpose === 'decrypt' || (suite.purpose === 'sign' && suite.keyKind !== 'aes-256'))
       return await hsm.generatePair(suite.keyKind, kek);
     if (suite.protection !== 'hsm-sealed') return { blob: await hsm.generate(suite.keyKind, kek) };
     const idBytes = versionIdBytes({ id, keyId: key.id, namespaceId: key.namespaceId });

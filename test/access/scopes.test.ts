@@ -1,3 +1,4 @@
+import { constants, publicEncrypt } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient, wrapKey } from '../../src/client/node/index.ts';
 import { type Answer, startTestService, type TestService } from '../support/service.ts';
@@ -48,6 +49,8 @@ let signing: string;
 let signature: unknown;
 let encapsulated: { ciphertext: unknown; confirmation: unknown };
 let sealed: { enc: unknown; ciphertext: unknown };
+let decrypting: string;
+let encrypted: string;
 let authenticating: string;
 let mac: unknown;
 let otherNamespace: string;
@@ -70,6 +73,11 @@ beforeAll(async () => {
   encapsulated = { ciphertext: made.body['ciphertext'], confirmation: made.body['confirmation'] };
   const message = await service.call('POST', `/v1/keys/${pair}/seal`, { plaintext });
   sealed = { enc: message.body['enc'], ciphertext: message.body['ciphertext'] };
+  decrypting = freshName('oaep');
+  await service.call('POST', '/v1/keys', { name: decrypting, algorithm: 'rsa-oaep-2048' });
+  const { pem } = (await service.call('GET', `/v1/keys/${decrypting}/public-key`)).body;
+  const oaep = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' };
+  encrypted = publicEncrypt({ key: String(pem), ...oaep }, Buffer.from('x')).toString('base64');
   authenticating = freshName('mac');
   await service.call('POST', '/v1/keys', { name: authenticating, purpose: 'mac' });
   mac = (await service.call('POST', `/v1/keys/${authenticating}/mac`, { message: plaintext })).body['mac'];
@@ -165,6 +173,10 @@ const rows: readonly Row[] = [
   {
     ...{ operationId: 'getPublicKey', action: 'keys.public-key', allowed: anyKeys, status: 200 },
     request: async () => ['GET', `/v1/keys/${pair}/public-key`],
+  },
+  {
+    ...{ operationId: 'decryptOaep', action: 'decryption.oaep', allowed: ['keys:decrypt'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${decrypting}/decrypt-oaep`, { ciphertext: encrypted }],
   },
   {
     ...{ operationId: 'encapsulate', action: 'exchange.encapsulate', allowed: ['keys:encrypt'], status: 200 },

@@ -10,7 +10,7 @@ import { systemPaths } from '../../src/http/openapi-parts.ts';
 const unused = {} as never;
 const routes = allRoutes({
   ...{ keys: unused, envelopes: unused, exchanges: unused, sealings: unused, macs: unused },
-  ...{ publicKeys: unused, signing: unused, imports: unused },
+  ...{ decryption: unused, publicKeys: unused, signing: unused, imports: unused },
   ...{ namespaces: unused, tokens: unused, audit: unused, operations: unused },
 });
 
@@ -146,7 +146,17 @@ test('the types turn the right members', () => {
   expect([...numbers].toSorted()).toEqual(['limit', 'version']);
   expect([...bytes].toSorted()).toEqual([
     ...['aad', 'bytes', 'checkValue', 'ciphertext', 'confirmation', 'context', 'derived', 'digest', 'enc'],
-    ...['expectedConfirmation', 'exported', 'exporterContext', 'info', 'mac', 'message', 'mu', 'payload'],
+    ...[
+      'expectedConfirmation',
+      'exported',
+      'exporterContext',
+      'info',
+      'mac',
+      'message',
+      'mu',
+      'oaepLabel',
+      'payload',
+    ],
     ...['peerPublicKey', 'plaintext', 'psk', 'pskId', 'publicKey', 'recipientPublicKey', 'senderPublicKey'],
     ...['sharedSecret', 'signature', 'wrapped', 'wrappedKey'],
   ]);

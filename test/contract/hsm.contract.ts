@@ -1,4 +1,11 @@
-import { createCipheriv, createHmac, createSecretKey } from 'node:crypto';
+import {
+  constants,
+  createCipheriv,
+  createHmac,
+  createPublicKey,
+  createSecretKey,
+  publicEncrypt,
+} from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { deriveCounterMode } from '../../src/crypto/kdf.ts';
@@ -17,6 +24,19 @@ const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 const nonce = new Uint8Array(12).fill(9);
 const aad = text('record 1');
 const kinds = ['aes-128', 'aes-256'] as const;
+const importable = [
+  ...([
+    ['aes-128', 16],
+    ['aes-256', 32],
+    ['hmac-256', 32],
+    ['hmac-384', 48],
+  ] as const),
+  ...([
+    ['hmac-512', 64],
+    ['cmac-128', 16],
+    ['cmac-256', 32],
+  ] as const),
+] as const;
 const macKinds = ['hmac-256', 'hmac-384', 'hmac-512', 'cmac-128', 'cmac-256'] as const;
 
 function flipped(bytes: Uint8Array, bit: number): Uint8Array {
@@ -182,6 +202,40 @@ export function hsmContract(name: string, open: () => Promise<HsmUnderTest>): vo
           expect(await seal({ ...sameKeyAnew(inner), under: moved })).toEqual(await seal(inner));
         } else expect(await seal(moved)).toEqual(await seal(key));
       }
+    });
+
+    /** Guarantees that a key from elsewhere is that key in the token, of every kind, and that another length is refused. */
+    test('an imported key is the one that was given', async () => {
+      const value = Uint8Array.from({ length: 64 }, (_, at) => at + 1);
+      for (const [kind, bytes] of importable) {
+        const given = value.slice(0, bytes);
+        const blob = await hsm.importSecret(kind, given, kek);
+        const imported: KeyRef = { id: `brought-${kind}`, kind, blob, under: kek };
+        const known = under.importKek().importKey(kind, given);
+        if (kind.startsWith('aes-')) expect(await seal(imported)).toEqual(await seal(known));
+        else expect(await hsm.mac(imported, data)).toEqual(await hsm.mac(known, data));
+        expect(given).toEqual(value.slice(0, bytes));
+        await expect(hsm.importSecret(kind, value.slice(0, bytes - 1), kek)).rejects.toBeInstanceOf(
+          RangeError,
+        );
+      }
+    });
+
+    /** Guarantees that RSA in the token undoes what OpenSSL does with the public key, and refuses what is no number of it. */
+    test('rsa decrypts what its public key encrypts', { timeout: 120_000 }, async () => {
+      const { blob, publicKey } = await hsm.generatePair('rsa-2048-decrypt', kek);
+      const ref: KeyRef = { id: 'brought-rsa', kind: 'rsa-2048-decrypt', blob, under: kek };
+      const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'pkcs1' });
+      const raw = (number: Uint8Array) => publicEncrypt({ key, padding: constants.RSA_NO_PADDING }, number);
+      for (const number of [Buffer.alloc(256, 0x17), Buffer.concat([Buffer.alloc(200), Buffer.alloc(56, 9)])])
+        expect(Buffer.from(await hsm.decryptRsa(ref, raw(number)))).toEqual(number);
+      const above = Buffer.alloc(256, 0xff);
+      for (const wrong of [above, above.subarray(1), Buffer.alloc(0), Buffer.alloc(257)])
+        await expect(hsm.decryptRsa(ref, wrong)).rejects.toBeInstanceOf(HsmRejected);
+      await expect(hsm.sign(ref, 'rsa-pss', Buffer.alloc(32))).rejects.toBeInstanceOf(RangeError);
+      const other = await makeKey(hsm, 'kek');
+      const astray = { ...ref, id: 'brought-astray', under: other };
+      await expect(hsm.decryptRsa(astray, raw(Buffer.alloc(256, 1)))).rejects.toBeInstanceOf(HsmRejected);
     });
 
     /** Guarantees that reencryption gives what decrypting and encrypting would, and rejects what decrypting would. */

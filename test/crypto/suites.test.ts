@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import {
   algorithms,
   cipherSuites,
+  decryptAlgorithms,
   exchangeAlgorithms,
   macAlgorithms,
   signAlgorithms,
@@ -31,6 +32,11 @@ test('suite numbers stand still', () => {
     ['x25519', 36, 32],
     ['p256', 37, 32],
     ['p384', 38, 48],
+  ]);
+  expect(decryptAlgorithms.map((name) => [name, suites[name].number, suites[name].keyBytes])).toEqual([
+    ['rsa-oaep-2048', 80, 256],
+    ['rsa-oaep-3072', 81, 384],
+    ['rsa-oaep-4096', 82, 512],
   ]);
   const macs = macAlgorithms.map((name) => {
     const { number, keyBytes, macBytes } = suites[name];

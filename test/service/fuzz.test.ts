@@ -1,3 +1,4 @@
+import { constants, publicEncrypt } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 import fc from 'fast-check';
@@ -76,6 +77,10 @@ async function rightRequests(): Promise<Pool['right']> {
   const sealing = { plaintext, recipientPublicKey: shown['publicKey'] };
   await post('/v1/keys', { name: 'fuzz-mac', purpose: 'mac' });
   const { mac } = await post('/v1/keys/fuzz-mac/mac', { message: plaintext });
+  await post('/v1/keys', { name: 'fuzz-oaep', algorithm: 'rsa-oaep-2048' });
+  const { pem } = (await service.call('GET', '/v1/keys/fuzz-oaep/public-key')).body;
+  const oaep = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' };
+  const encrypted = publicEncrypt({ key: String(pem), ...oaep }, Buffer.from('x')).toString('base64');
   await post('/v1/keys', { name: 'fuzz-external', origin: 'external' });
   const client = createClient({ url: service.url, credentials: service.token });
   const parameters = await client.getImportParameters({ key: 'fuzz-external' });
@@ -83,6 +88,7 @@ async function rightRequests(): Promise<Pool['right']> {
   const importing = { importId, wrappedKey: Buffer.from(wrappedKey).toString('base64') };
   return {
     ...{ decapsulate: opening, confirm: opening, derive: deriving, sign: signing, verify: verifying },
+    decryptOaep: { key: 'fuzz-oaep', at: 'decrypt-oaep', body: { ciphertext: encrypted } },
     importKey: { key: 'fuzz-external', at: 'import', body: importing },
     signJws: { key: 'fuzz-signing', at: 'sign-jws', body: { payload: message } },
     createCsr: { key: 'fuzz-signing', at: 'csr', body: { subject: { commonName: 'fuzz' } } },

@@ -1,3 +1,4 @@
+import { constants, publicEncrypt } from 'node:crypto';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { allRoutes } from '../../src/app.ts';
@@ -15,6 +16,7 @@ let key: string;
 let ciphertext: string;
 let encapsulated: object;
 let mac: unknown;
+let encrypted: string;
 const signers = { signing: 'ml-dsa-44', ecdsa: 'ecdsa-p256', rsa: 'rsa-pss-2048' };
 let signatures: Readonly<Record<keyof typeof signers | 'mu', unknown>>;
 const digest = Buffer.alloc(32).toString('base64');
@@ -35,6 +37,10 @@ beforeAll(async () => {
   const encapsulation = await service.call('POST', `/v1/keys/${key}-pair/encapsulate`, { info: 'AAAA' });
   const { ciphertext: text, confirmation } = encapsulation.body;
   encapsulated = { ciphertext: text, confirmation, info: 'AAAA', version: 1 };
+  await service.call('POST', '/v1/keys', { name: `${key}-oaep`, algorithm: 'rsa-oaep-2048' });
+  const { pem } = (await service.call('GET', `/v1/keys/${key}-oaep/public-key`)).body;
+  const oaep = { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' };
+  encrypted = publicEncrypt({ key: String(pem), ...oaep }, Buffer.from('x')).toString('base64');
   for (const name of ['external', 'empty'])
     await service.call('POST', '/v1/keys', { name: `${key}-${name}`, origin: 'external' });
   mac = (await service.call('POST', `/v1/keys/${key}-mac/mac`, { message: plaintext, bytes: 8 })).body['mac'];
@@ -115,6 +121,13 @@ const successes: Readonly<
     [200, `/v1/keys/${key}/versions?cursor=2`],
   ],
   updateKeyVersion: async () => [[200, `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }]],
+  decryptOaep: async () => [
+    [200, `/v1/keys/${key}-oaep/decrypt-oaep`, { ciphertext: encrypted }],
+    [
+      ...([200, `/v1/keys/${key}-oaep/decrypt-oaep`] as const),
+      { ciphertext: encrypted, hash: 'sha256', oaepLabel: '', version: 1 },
+    ],
+  ],
   getImportParameters: async () => [
     [200, `/v1/keys/${key}/import-parameters`, {}],
     [200, `/v1/keys/${key}/import-parameters`, { wrapping: 'hpke-x-wing', expiresInSeconds: 60 }],
@@ -436,6 +449,14 @@ test('refuses each in its way', async () => {
     ['mac', 409, 'key/wrong-purpose', `/v1/keys/${key}/mac`, { message: '' }],
     ['mac', 400, 'request/invalid', `/v1/keys/${key}-mac/mac`, { message: '', bytes: 32 }],
     ['verifyMac', 400, 'mac/invalid', `/v1/keys/${key}-mac/verify-mac`, { message: '', mac: 'AAAA' }],
+    ['decryptOaep', 409, 'key/wrong-purpose', `/v1/keys/${key}/decrypt-oaep`, { ciphertext: encrypted }],
+    [
+      'decryptOaep',
+      400,
+      'envelope/decryption-failed',
+      `/v1/keys/${key}-oaep/decrypt-oaep`,
+      { ciphertext: 'AAAA' },
+    ],
     ['rotateKey', 409, 'key/external', `/v1/keys/${key}-external/rotate`, {}],
     ['encrypt', 409, 'key/nothing-imported', `/v1/keys/${key}-empty/encrypt`, { plaintext }],
     ['getImportParameters', 409, 'key/wrong-purpose', `/v1/keys/${key}-pair/import-parameters`, {}],
@@ -520,6 +541,7 @@ test('tells of every route', async () => {
       publicKeys: unused,
       signing: unused,
       imports: unused,
+      decryption: unused,
       namespaces: unused,
       tokens: unused,
       audit: unused,

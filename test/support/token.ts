@@ -2,7 +2,7 @@ import { createCipheriv, randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Hsm, KeyRef, SecretKind } from '../../src/hsm/hsm.ts';
+import type { Hsm, KeyKind, KeyRef, SecretKind } from '../../src/hsm/hsm.ts';
 import { openPkcs11Hsm } from '../../src/hsm/pkcs11/adapter.ts';
 import { loadModule, readOnlySession, slotsWithLabel } from '../../src/hsm/pkcs11/cryptoki.ts';
 import { findRoot } from '../../src/hsm/pkcs11/login.ts';
@@ -51,7 +51,7 @@ export interface TestToken {
 export interface KnownKek {
   readonly ref: KeyRef;
   readonly value: Uint8Array;
-  importKey(kind: Exclude<SecretKind, 'kek'>, value: Uint8Array): KeyRef;
+  importKey(kind: Exclude<KeyKind, 'kek'>, value: Uint8Array): KeyRef;
 }
 
 /** Provisions a SoftHSM token in a folder of its own and opens it. */
