@@ -22,15 +22,9 @@ import {
   readPin,
   samePinFile,
 } from './pin.ts';
+import { inPinTurn } from './pin-turn.ts';
 import type { HsmLog } from './settings.ts';
-
-/** The token cannot be opened as things are. The message is public: no paths, no PKCS#11 text. */
-export class TokenRefusal extends Error {
-  constructor(detail: string, cause?: unknown) {
-    super(detail, cause === undefined ? undefined : { cause });
-    this.name = 'TokenRefusal';
-  }
-}
+import { TokenRefusal } from './token-refusal.ts';
 
 const pinRefusedText =
   'The token refused the PIN in the configured PIN file, so it will not be tried again. ' +
@@ -85,7 +79,7 @@ export function findSlot(cryptoki: Cryptoki, tokenLabel: string): Handle {
  */
 export function logIn(cryptoki: Cryptoki, session: Handle, pinFile: string, log: HsmLog): void {
   try {
-    logInWithPin(cryptoki, session, pinFile, log);
+    inPinTurn(pinFile, () => logInWithPin(cryptoki, session, pinFile, log));
   } finally {
     overwriteForgottenStrings();
   }

@@ -12,7 +12,6 @@ import {
   initializeConfiguredModule,
   logIn,
   requireUntriedPin,
-  TokenRefusal,
 } from './login.ts';
 import { moduleTraits, wrapMechanismOf } from './modules.ts';
 import { rootTemplate } from './objects.ts';
@@ -28,6 +27,7 @@ import {
   writeConfiguration,
 } from './softhsm.ts';
 import type { ProvisionedToken, TokenSettings } from './token.ts';
+import { TokenRefusal } from './token-refusal.ts';
 
 /**
  * Makes what is missing of the token in this process, which must not have the module open: `provisionToken`

@@ -4,11 +4,12 @@ import type { KeyKind } from '../hsm.ts';
 import { type Cryptoki, failureKind, type Handle, readOnlySession, returnValue } from './cryptoki.ts';
 import { keepsUnextractable } from './custody.ts';
 import { tokenKnownAnswers } from './known-answers.ts';
-import { findRoot, findSlot, logIn, TokenRefusal } from './login.ts';
+import { findRoot, findSlot, logIn } from './login.ts';
 import { moduleTraits } from './modules.ts';
 import { generateMechanism, generateTemplate, inUseTemplate, transitTemplate } from './objects.ts';
 import type { HsmLog } from './settings.ts';
 import type { SlowAnswer, SlowRequest, SlowSettings, TokenDescription, Wrapper } from './slow-protocol.ts';
+import { TokenRefusal } from './token-refusal.ts';
 import { createWrapping, type Wrapping } from './wrapping.ts';
 
 type KeyRequest = Exclude<SlowRequest, { type: 'initialize' | 'finish' }>;

@@ -5,17 +5,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { type Cryptoki, returnValue } from './cryptoki.ts';
 import { KnownAnswerMismatch } from './known-answers.ts';
-import {
-  initializeConfiguredModule,
-  loadConfiguredModule,
-  requireUntriedPin,
-  TokenRefusal,
-} from './login.ts';
+import { initializeConfiguredModule, loadConfiguredModule, requireUntriedPin } from './login.ts';
 import { isRevoked } from './revocation.ts';
 import type { HsmLog } from './settings.ts';
 import type { SlowAnswer, SlowCall, SlowMessage, SlowRequest, SlowSettings } from './slow-protocol.ts';
 import { openSlowSession, type SlowSession } from './slow-session.ts';
 import { keepTokenFiles, restoreTokenFiles } from './softhsm.ts';
+import { TokenRefusal } from './token-refusal.ts';
 
 const port = parentPort;
 if (port === null) throw new Error('the slow lane runs in a worker thread');

@@ -5,9 +5,9 @@
 import { once } from 'node:events';
 import { returnValue } from './cryptoki.ts';
 import { describeHere, inSession } from './describe.ts';
-import { TokenRefusal } from './login.ts';
 import { provisionHere } from './provision.ts';
 import type { TokenAnswer, TokenRequest } from './token.ts';
+import { TokenRefusal } from './token-refusal.ts';
 
 function answer(request: TokenRequest): TokenAnswer {
   try {
