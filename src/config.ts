@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type PostgresServer, parseDatabaseUrl } from './core/database-url.ts';
@@ -95,13 +96,14 @@ export function readConfig(environment: Environment): Config {
     );
   }
   const dataDir = resolve(values.STATHERA_DATA_DIR);
+  const database = databaseOf(values, dataDir);
   const module = values.STATHERA_PKCS11_MODULE ?? findSoftHsm();
   const { STATHERA_PKCS11_WRAP_MECHANISM: wrapMechanism } = values;
   const { STATHERA_TLS_CERT_FILE: certFile, STATHERA_TLS_KEY_FILE: keyFile } = values;
   return {
     listen: parseListen(values.STATHERA_LISTEN) ?? { host: '127.0.0.1', port: 8300 },
     dataDir,
-    database: databaseOf(values, dataDir),
+    database,
     hsm: {
       module,
       tokenLabel: values.STATHERA_PKCS11_TOKEN_LABEL,
@@ -128,11 +130,18 @@ export function readConfig(environment: Environment): Config {
       callerRate: values.STATHERA_CALLER_RATE,
       namespaceRate: values.STATHERA_NAMESPACE_RATE,
     },
-    processes: values.STATHERA_PROCESSES,
+    processes: processesOf(values.STATHERA_PROCESSES, database),
     hungAfterMs: values.STATHERA_HUNG_SECONDS * 1000,
     maxStaleMs: values.STATHERA_MAX_STALENESS_MS,
     shutdownMs: values.STATHERA_SHUTDOWN_SECONDS * 1000,
   };
+}
+
+/** Two even on one core: while one is replaced, another answers. @throws ConfigError */
+function processesOf(wanted: number, { kind }: DatabaseConfig): number {
+  if (kind === 'sqlite') return wanted || Math.min(16, Math.max(2, availableParallelism()));
+  if (wanted > 1) throw new ConfigError('STATHERA_PROCESSES: must be 0 or 1 over PostgreSQL');
+  return 1;
 }
 
 interface DatabaseValues {

@@ -81,7 +81,9 @@ export const settings = {
     'Requests a second of one token; more are answered 429; 0 is no limit',
   ),
   STATHERA_NAMESPACE_RATE: whole('0', 0, 1_000_000).describe('The same of all tokens of one namespace'),
-  STATHERA_PROCESSES: whole('1', 1, 64).describe('Processes that serve; 1 serves without a supervisor'),
+  STATHERA_PROCESSES: whole('0', 0, 64).describe(
+    'Processes that serve; 0: as many as cores, 2 to 16; 1: without a supervisor',
+  ),
   STATHERA_HUNG_SECONDS: whole('10', 1, 600).describe(
     'A process that gives no sign of life for so long is killed and replaced',
   ),

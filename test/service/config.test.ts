@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { ConfigError, readConfig } from '../../src/config.ts';
@@ -128,6 +128,19 @@ test('a database’s password from a file', () => {
   expect(password).toThrow('STATHERA_DATABASE_PASSWORD_FILE: the file cannot be read');
   writeFileSync(file, `${marker}\n`);
   expect(password?.()).toBe(marker);
+});
+
+/** Guarantees that unless it is set, several processes serve, as many as cores within bounds, and one over PostgreSQL. */
+test('how many processes serve', () => {
+  const { processes } = readConfig(module);
+  expect(processes).toBe(Math.min(16, Math.max(2, availableParallelism())));
+  expect(readConfig({ ...module, STATHERA_PROCESSES: '1' }).processes).toBe(1);
+  expect(readConfig({ ...module, STATHERA_PROCESSES: '5' }).processes).toBe(5);
+  const postgres = { ...module, STATHERA_DATABASE_URL: 'postgres://u@localhost/d' };
+  expect(readConfig(postgres).processes).toBe(1);
+  expect(refusal({ ...postgres, STATHERA_PROCESSES: '2' })).toBe(
+    'ConfigError: STATHERA_PROCESSES: must be 0 or 1 over PostgreSQL',
+  );
 });
 
 /** Guarantees that every command stops at a wrong setting, before it does anything. */
