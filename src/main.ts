@@ -22,7 +22,7 @@ async function loadAdapters(): Promise<Adapters> {
         return openSqliteStore({ file: database.file, readonly });
       }
       const { openPostgresStore } = await import('./store/postgres.ts');
-      return await openPostgresStore({ ...database, readonly }, { exclusive: !readonly });
+      return await openPostgresStore({ ...database, readonly });
     },
   };
 }

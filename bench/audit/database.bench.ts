@@ -73,7 +73,7 @@ await bench('audit/database', async (bench) => {
   const server = await startPostgres();
   bench.atEnd(() => server.removeNow());
   const settings = postgresSettings(await server.createDatabase());
-  const store = await openPostgresStore(settings, { exclusive: false });
+  const store = await openPostgresStore(settings);
   await migrate(store.db, store.dialect, Date.now());
   const key = createSecretKey(randomBytes(32));
   const log = await openAuditLog({

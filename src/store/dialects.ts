@@ -29,8 +29,6 @@ export const postgresDialect: Dialect = {
 
 /** Numbers of PostgreSQL's advisory locks, within a database. */
 export const advisory = {
-  /** Held by the service that has the database. */
-  service: '1400132722, 1',
   /** Held while migrating. */
   migration: '1400132722, 2',
   /** Held by a transaction from when it takes the number of its change. */

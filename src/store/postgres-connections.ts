@@ -165,12 +165,8 @@ export interface Connections {
   end(): Promise<void>;
 }
 
-/** A bounded pool. @param ready is waited for before a connection is given out */
-export function openConnections(
-  settings: PostgresSettings,
-  name: string,
-  ready: () => Promise<void>,
-): Connections {
+/** A bounded pool. */
+export function openConnections(settings: PostgresSettings, name: string): Connections {
   const open = new Set<pg.ClientBase>();
   const pool = new pg.Pool({
     ...clientConfig(settings, name),
@@ -190,7 +186,6 @@ export function openConnections(
   return {
     async connect() {
       try {
-        await ready();
         return lease(await pool.connect());
       } catch (error) {
         throw error instanceof ServiceError ? error : unavailable(error);

@@ -11,7 +11,6 @@ import {
   refusedAtStart,
   sqlState,
 } from './postgres-connections.ts';
-import { type Hold, holdDatabase } from './postgres-hold.ts';
 import type { Schema } from './schema.ts';
 import type { PreparedQuery, Store } from './store.ts';
 
@@ -21,28 +20,17 @@ const contendedMilliseconds = 5_000;
 /**
  * Opens a PostgreSQL database: a commit is on its disk, and on that of a synchronous standby where one is set
  * up, when it returns.
- * @param options `exclusive`: no other service may have the database, for as long as this one lives
- * @throws store/unavailable with a text for the operator: cannot be reached, may lose what it committed, or
- *   another service has it
+ * @throws store/unavailable with a text for the operator: cannot be reached, or may lose what it committed
  */
-export async function openPostgresStore(
-  settings: PostgresSettings,
-  options: { readonly exclusive: boolean },
-): Promise<Store> {
+export async function openPostgresStore(settings: PostgresSettings): Promise<Store> {
   const name = `stathera ${randomUUID()}`;
-  let hold: Hold | undefined;
+  const connections = openConnections(settings, name);
   try {
-    if (options.exclusive) hold = await holdDatabase(settings, `${name} hold`);
-    const connections = openConnections(settings, name, async () => await hold?.ready());
     // Now, and not with the first request, it shows what is wrong.
     (await connections.connect()).release();
-    return createStore({ settings, name, connections, hold });
+    return createStore({ settings, name, connections });
   } catch (error) {
-    await hold?.release();
-    const cause = error instanceof ServiceError ? error.cause : error;
-    throw error instanceof ServiceError && sqlState(cause) === '55P03'
-      ? error
-      : refusedAtStart(settings, cause);
+    throw refusedAtStart(settings, error instanceof ServiceError ? error.cause : error);
   }
 }
 
@@ -50,10 +38,9 @@ interface Parts {
   readonly settings: PostgresSettings;
   readonly name: string;
   readonly connections: Connections;
-  readonly hold: Hold | undefined;
 }
 
-function createStore({ settings, name, connections, hold }: Parts): Store {
+function createStore({ settings, name, connections }: Parts): Store {
   const pool: PostgresPool = {
     connect: () => connections.connect() as never,
     end: () => connections.end(),
@@ -89,7 +76,6 @@ function createStore({ settings, name, connections, hold }: Parts): Store {
       await db.destroy();
       // A pool that gave out nothing is not known to the query builder.
       await connections.end();
-      await hold?.release();
     },
   };
 }

@@ -16,7 +16,7 @@ import { postgresSettings } from '../support/postgres.ts';
 const root = process.argv[2] ?? '';
 const key = createSecretKey(Buffer.alloc(32, 7));
 const store = root.startsWith('postgres:')
-  ? await openPostgresStore(postgresSettings(root), { exclusive: false })
+  ? await openPostgresStore(postgresSettings(root))
   : openSqliteStore({ file: join(root, 'stathera.db') });
 const log = await openAuditLog({
   directory: join(root, 'audit'),

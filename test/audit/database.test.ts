@@ -68,7 +68,7 @@ describe.skipIf(why !== undefined)(`a log in PostgreSQL${why === undefined ? '' 
 
   async function database() {
     const url = await server.createDatabase();
-    const connect = () => openPostgresStore(postgresSettings(url), { exclusive: false });
+    const connect = () => openPostgresStore(postgresSettings(url));
     const store = await connect();
     return { url, store, connect, here: await place(scratchDirectory(), store) };
   }

@@ -30,7 +30,7 @@ describe.skipIf(why !== undefined)(`over PostgreSQL${why === undefined ? '' : ` 
   async function emptyPostgres(): Promise<StoreUnderTest> {
     const settings = postgresSettings(await server.createDatabase());
     return {
-      connect: () => openPostgresStore(settings, { exclusive: false }),
+      connect: () => openPostgresStore(settings),
       // The server is removed with all it has.
       remove: async () => undefined,
     };

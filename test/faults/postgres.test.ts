@@ -127,16 +127,29 @@ describe.skipIf(why !== undefined)(`a service over PostgreSQL${why === undefined
     expect(examined.stdout).toMatch(/"check":\s*"database",\s*"state":\s*"ok"/);
   });
 
-  /** Guarantees that a second service, a second set-up too, is refused with what to do, and that the first goes on. */
-  test('one service has the database', async () => {
+  /** Guarantees that two services have one database, that what one that was killed left of the log is finished by the other, and that a set-up with another token is refused and harms neither. */
+  test('two services have the database', async () => {
     const { env, serve } = await place(server);
-    const service = await serve();
+    const [first, second] = [await serve(), await serve()];
+    await create(first, 'of-the-first');
+    await opens(second, await seal(second, 'of-the-first'));
+    await create(second, 'of-the-second');
+    await opens(first, await seal(first, 'of-the-second'));
     const other = await emptyDirectory();
     onTestFinished(() => removeDirectory(other));
-    const second = await runMain(['init'], { ...env, STATHERA_DATA_DIR: other }, { allowFailure: true });
-    expect(second.code).not.toBe(0);
-    expect(second.stderr).toContain('Another Stathera service uses this database: stop it first');
-    expect((await create(service, 'still')).status).toBe(201);
+    const another = await runMain(['init'], { ...env, STATHERA_DATA_DIR: other }, { allowFailure: true });
+    expect(another.code).not.toBe(0);
+    expect(another.stderr).toMatch(/^stathera: .+/m);
+    const { body } = await second.call('GET', '/v1/audit/records?action=keys.create');
+    const records = body['items'] as { writer: string }[];
+    expect(records.map(({ writer }) => writer)).toEqual(['w2', 'w1']);
+    await first.kill();
+    await opens(second, await seal(second, 'of-the-first'));
+    await until(
+      async () => second.stderr().includes('"writer":"w1"') && second.stderr().includes('audit.adopted'),
+    );
+    await second.stop();
+    expect((await runMain(['audit', 'verify', '--with-token'], env)).stdout).toMatch(/^ok$/m);
   });
 
   /** Guarantees that nothing acknowledged is lost when the service is killed among changes, and that the next one starts at once. */

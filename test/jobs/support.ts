@@ -25,7 +25,7 @@ export interface Place {
 export async function openStore(url: string): Promise<Store> {
   const parsed = parseDatabaseUrl(url);
   if (parsed && 'file' in parsed) return openSqliteStore({ file: parsed.file, busyMilliseconds: 30_000 });
-  return await openPostgresStore(postgresSettings(url), { exclusive: false });
+  return await openPostgresStore(postgresSettings(url));
 }
 
 async function place(url: string): Promise<Place> {

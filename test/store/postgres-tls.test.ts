@@ -65,7 +65,7 @@ describe.skipIf(why !== undefined)(`PostgreSQL with TLS${why === undefined ? '' 
   }
 
   async function opened(changes: Partial<PostgresSettings> = {}): Promise<Store> {
-    const store = await openPostgresStore({ ...settings, ...changes }, { exclusive: true });
+    const store = await openPostgresStore({ ...settings, ...changes });
     onTestFinished(() => store.close());
     return store;
   }

@@ -18,8 +18,8 @@ async function settingsOfTest(): Promise<PostgresSettings> {
   return postgresSettings(await server.createDatabase());
 }
 
-async function opened(settings: PostgresSettings, exclusive = false): Promise<Store> {
-  const store = await openPostgresStore(settings, { exclusive });
+async function opened(settings: PostgresSettings): Promise<Store> {
+  const store = await openPostgresStore(settings);
   onTestFinished(() => store.close());
   return store;
 }
@@ -119,38 +119,6 @@ describe.skipIf(why !== undefined)(`PostgreSQL${why === undefined ? '' : ` (${wh
     expect(await said({ database: 'latin' })).toContain('UTF8');
   });
 
-  /** Guarantees that a service has the database alone; one that dies makes room, and one that only looks is not kept out. */
-  test('one holder', async () => {
-    const { settings, store: looking } = await migrated();
-    const first = await openPostgresStore(settings, { exclusive: true });
-    expect(await refusalOf(() => opened(settings, true))).toContain('Another Stathera service');
-    expect(await count(looking)).toBe(0);
-    await first.close();
-    await insert(await opened(settings, true));
-  });
-
-  /** Guarantees that whoever lost its hold does nothing until it has it again, and nothing while another has it. */
-  test('a lost hold is taken anew, or refused', async () => {
-    const { settings } = await migrated();
-    const store = await opened(settings, true);
-    const end = () =>
-      server.query(`select pg_terminate_backend(pid, 2000) from pg_stat_activity
-        where datname = '${settings.database}' and application_name like '% hold'`);
-    await end();
-    await insert(store);
-    const thief = new (await import('pg')).default.Client({ ...settings, password: '' });
-    await thief.connect();
-    onTestFinished(() => thief.end());
-    const waiting = thief.query('select pg_advisory_lock(1400132722, 1)');
-    await end();
-    await waiting;
-    await delay(100);
-    expect(await refusalOf(() => insert(store))).toContain('Another Stathera service');
-    await thief.query('select pg_advisory_unlock_all()');
-    await insert(store);
-    expect(await count(store)).toBe(2);
-  });
-
   /** Guarantees that processes that start at once migrate once, and all of them can go on. */
   test('starts at once migrate once', async () => {
     const settings = await settingsOfTest();
@@ -236,7 +204,7 @@ describe.skipIf(why !== undefined)(`PostgreSQL${why === undefined ? '' : ` (${wh
 
   /** Guarantees that a closed store refuses. */
   test('a closed store', async () => {
-    const store = await openPostgresStore(await settingsOfTest(), { exclusive: true });
+    const store = await openPostgresStore(await settingsOfTest());
     await store.close();
     await refusalOf(() => store.probe());
     await expect(store.db.selectFrom('roots').selectAll().execute()).rejects.toThrow();
