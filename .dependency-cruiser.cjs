@@ -13,10 +13,10 @@ const down = {
   // A batch has items of both.
   envelope: ['keys', 'macs', 'signing'],
   fields: ['envelope'],
-  rotation: ['fields'],
+  rotation: ['fields', 'jobs'],
   signing: ['keys'],
   exchange: ['keys'],
-  aggregate: ['keys'],
+  aggregate: ['keys', 'jobs'],
   jobs: ['access'],
   admission: ['core'],
   http: ['access', 'admission'],

@@ -6,6 +6,7 @@ import { exchangeRoutes } from './exchange/routes.ts';
 import { sealingRoutes } from './exchange/routes-sealing.ts';
 import type { AnyRoute } from './http/route.ts';
 import { importRoutes } from './importing/routes.ts';
+import { jobRoutes } from './jobs/routes.ts';
 import { keyRoutes } from './keys/routes.ts';
 import { publicKeyRoutes } from './keys/routes-public-key.ts';
 import { macRoutes } from './macs/routes.ts';
@@ -13,6 +14,7 @@ import { jwksRoutes, signingRoutes } from './signing/routes.ts';
 
 type Capabilities = Parameters<typeof accessRoutes>[0] &
   Parameters<typeof auditRoutes>[0] & {
+    readonly jobs: Parameters<typeof jobRoutes>[0];
     readonly keys: Parameters<typeof keyRoutes>[0];
     readonly envelopes: Parameters<typeof envelopeRoutes>[0];
     readonly publicKeys: Parameters<typeof publicKeyRoutes>[0];
@@ -38,6 +40,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...macRoutes(capabilities.macs),
     ...signingRoutes(capabilities.signing),
     ...accessRoutes(capabilities),
+    ...jobRoutes(capabilities.jobs),
     ...auditRoutes(capabilities),
   ];
 }

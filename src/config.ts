@@ -26,6 +26,7 @@ export interface Config {
   readonly allowCleartext: boolean;
   readonly logLevel: string;
   readonly region: string;
+  readonly jobs: { readonly concurrency: number; readonly retentionMilliseconds: number };
   readonly maxConnections: number;
   readonly admission: AdmissionConfig;
   readonly processes: number;
@@ -122,6 +123,10 @@ export function readConfig(environment: Environment): Config {
     allowCleartext: values.STATHERA_ALLOW_CLEARTEXT,
     logLevel: values.STATHERA_LOG_LEVEL,
     region: values.STATHERA_REGION,
+    jobs: {
+      concurrency: values.STATHERA_JOBS_CONCURRENCY,
+      retentionMilliseconds: values.STATHERA_JOBS_RETENTION_HOURS * 3_600_000,
+    },
     maxConnections: values.STATHERA_MAX_CONNECTIONS,
     admission: {
       concurrent: values.STATHERA_MAX_CONCURRENT,

@@ -25,6 +25,8 @@ import { steadyReadiness } from './http/readiness.ts';
 import { createHttpApp } from './http/server.ts';
 import { createImports } from './importing/importing.ts';
 import { createWrappingKeys } from './importing/wrapping-keys.ts';
+import { housekeeping } from './jobs/housekeeping.ts';
+import { createJobs } from './jobs/jobs.ts';
 import { createKeys } from './keys/keys.ts';
 import { createPublicKeys } from './keys/public-keys.ts';
 import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-keys.ts';
@@ -95,6 +97,7 @@ export async function startService(
         .catch((error: unknown) => log.warn({ code: codeOf(error) }, 'expired imports were not deleted'));
     }, flushMilliseconds);
     closers.push(async () => clearInterval(flusher));
+    closers.push(() => parts.jobs.close());
     const listener = await listen(parts.app, {
       ...config.listen,
       ...(config.tls && { tls: config.tls }),
@@ -102,6 +105,7 @@ export async function startService(
       limits: { maxConnections: config.maxConnections },
     });
     closers.push(() => listener.close(config.shutdownMs, { unnoticed }));
+    parts.jobs.start();
     return { listener, close };
   } catch (error) {
     await close();
@@ -172,10 +176,23 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
   const metrics = createMetrics();
   exposeParts(metrics, { hsm, audit, revision });
   const page = expose(metrics);
+  const { concurrency, retentionMilliseconds } = config.jobs;
+  const jobs = createJobs({
+    ...{ store, rows, clock, operations, audit, metrics, log: note, limits: { concurrency } },
+    kinds: [housekeeping({ store, clock, retentionMilliseconds })],
+  });
   const app = createHttpApp({
     routes: allRoutes({
       ...{ keys, publicKeys: createPublicKeys(keys), envelopes, exchanges, sealings, macs, signing },
-      ...{ imports, decryption: createDecryption({ keys, hsm }), namespaces, tokens, audit, operations },
+      ...{
+        imports,
+        decryption: createDecryption({ keys, hsm }),
+        namespaces,
+        tokens,
+        jobs,
+        audit,
+        operations,
+      },
     }),
     async authenticate(authorization) {
       // Whoever cannot see what was changed lately refuses rather than guesses.
@@ -199,7 +216,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     version,
     limits: config.admission,
   });
-  return { app, keys, imports, threads };
+  return { app, keys, imports, jobs, threads };
 }
 
 const probeMilliseconds = 2_000;

@@ -71,6 +71,8 @@ export const settings = {
     .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/)
     .default('local')
     .describe('Region of namespaces made here'),
+  STATHERA_JOBS_CONCURRENCY: whole('2', 0, 64).describe('Chunks of jobs at work at once; 0: none here'),
+  STATHERA_JOBS_RETENTION_HOURS: whole('168', 1, 87_600).describe('How long finished jobs can be seen'),
   STATHERA_MAX_CONNECTIONS: whole('2000', 1, 1_000_000).describe('Open connections at most'),
   STATHERA_MAX_CONCURRENT: whole('256', 1, 100_000).describe('Requests at work at most; more wait'),
   STATHERA_MAX_WAITING: whole('1024', 0, 100_000).describe('Requests waiting at most; more are answered 503'),

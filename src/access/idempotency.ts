@@ -67,7 +67,14 @@ export function createIdempotency({ store, clock }: { store: Store; clock: Clock
       return {
         async reserve(tx) {
           const now = clock.now();
-          await tx.deleteFrom('idempotency').where('expires_at', '<=', now).execute();
+          // Its own earlier self alone: the housekeeping of jobs/ removes the others.
+          await tx
+            .deleteFrom('idempotency')
+            .where('namespace_id', '=', place.namespace_id)
+            .where('principal_id', '=', place.principal_id)
+            .where('idempotency_key', '=', place.idempotency_key)
+            .where('expires_at', '<=', now)
+            .execute();
           try {
             await tx
               .insertInto('idempotency')

@@ -7,6 +7,8 @@ export const scopes = [
   'keys:sign',
   'keys:verify',
   'access:admin',
+  'jobs:read',
+  'jobs:admin',
   'audit:read',
   'metrics:read',
   'service:admin',
@@ -60,6 +62,9 @@ export const actions = {
   'access.list-tokens': ['access:admin'],
   'access.create-token': ['access:admin', 'service:admin'],
   'access.revoke-token': ['access:admin', 'service:admin'],
+  'jobs.list': ['jobs:read', 'jobs:admin'],
+  'jobs.describe': ['jobs:read', 'jobs:admin'],
+  'jobs.cancel': ['jobs:admin'],
   'audit.read': ['audit:read'],
   'service.metrics': ['metrics:read', 'service:admin'],
 } as const satisfies Record<string, readonly Scope[]>;

@@ -8,6 +8,7 @@ import { addCompletionCommand } from './completion.ts';
 import { addFileCommands } from './files.ts';
 import { programHelp } from './help.ts';
 import { Interrupted } from './interrupt.ts';
+import { addJobCommands } from './jobs.ts';
 import { addKeyCommands } from './keys.ts';
 import { addMachineCommands } from './machine.ts';
 import { addNamespaceCommands } from './namespaces.ts';
@@ -34,6 +35,7 @@ export function createProgram(surroundings: Surroundings): Command {
   addKeyCommands(program, surroundings);
   addTokenCommands(program, surroundings);
   addNamespaceCommands(program, surroundings);
+  addJobCommands(program, surroundings);
   addAuditCommands(program, surroundings);
   addBenchCommand(program, surroundings);
   addMachineCommands(program, surroundings);

@@ -15,7 +15,7 @@ export interface Terminal {
   write(text: string): unknown;
 }
 
-type Unit = 'bytes' | 'files';
+type Unit = 'bytes' | 'files' | 'done';
 
 const everyMs = 100;
 /** A rate of less than this is of one moment. */

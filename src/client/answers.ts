@@ -55,6 +55,11 @@ function decodePrimitive(shape: Extract<Shape, string>, value: unknown, base64: 
     case 'integer':
       if (!Number.isSafeInteger(value)) throw new Mismatch(at);
       return value;
+    case 'number':
+      if (!Number.isFinite(value)) throw new Mismatch(at);
+      return value;
+    case 'json':
+      return value;
     case 'bytes': {
       const bytes = typeof value === 'string' ? base64.fromBase64(value) : undefined;
       if (!bytes) throw new Mismatch(at);

@@ -20,6 +20,7 @@ export type {
   BatchResult,
   CallOptions,
   ImportParameters,
+  Job,
   Key,
   KeyVersion,
   ListOptions,

@@ -1,5 +1,6 @@
 import { sealingOperations } from './operations-sealing.ts';
 import {
+  jobAnswer,
   keyAnswer,
   made,
   namespaceAnswer,
@@ -234,6 +235,10 @@ export const operations = {
   },
   listTokens: { method: 'GET', path: '/v1/access/tokens', retry: 'safe', answer: pageOf(tokenAnswer) },
   revokeToken: { method: 'DELETE', path: '/v1/access/tokens/{id}', retry: 'safe' },
+
+  listJobs: { method: 'GET', path: '/v1/jobs', retry: 'safe', answer: pageOf(jobAnswer) },
+  getJob: { method: 'GET', path: '/v1/jobs/{id}', retry: 'safe', answer: jobAnswer },
+  cancelJob: { method: 'POST', path: '/v1/jobs/{id}/cancel', retry: 'safe', answer: jobAnswer },
 
   listAuditRecords: {
     method: 'GET',

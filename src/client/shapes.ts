@@ -1,7 +1,7 @@
 /** What an answer, or a member of one, must be. */
 export type Shape = Primitive | readonly [Shape] | { readonly [member: string]: Shape };
-/** `bytes` is base64 on the wire, `strings` a map of strings. */
-type Primitive = 'string' | 'integer' | 'boolean' | 'bytes' | 'strings';
+/** `bytes` is base64 on the wire, `strings` a map of strings, `json` whatever JSON can say. */
+type Primitive = 'string' | 'integer' | 'number' | 'boolean' | 'bytes' | 'strings' | 'json';
 
 // Of the answers of several operations.
 
@@ -40,6 +40,23 @@ export const namespaceAnswer = {
   name: 'string',
   region: 'string',
   createdAt: 'string',
+} as const;
+
+export const jobAnswer = {
+  id: 'string',
+  kind: 'string',
+  state: 'string',
+  done: 'integer',
+  'total?': 'integer',
+  chunks: { total: 'integer', done: 'integer', failed: 'integer' },
+  'ratePerSecond?': 'number',
+  'secondsLeft?': 'integer',
+  createdBy: 'string',
+  createdAt: 'string',
+  'startedAt?': 'string',
+  'finishedAt?': 'string',
+  'code?': 'string',
+  'result?': 'json',
 } as const;
 
 export const tokenAnswer = {

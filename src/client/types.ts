@@ -7,6 +7,7 @@ import type * as exchange from '../exchange/routes-schemas.ts';
 import type * as sealing from '../exchange/routes-schemas-sealing.ts';
 import type { listQuery } from '../http/validation.ts';
 import type * as importing from '../importing/routes-schemas.ts';
+import type * as jobs from '../jobs/routes-schemas.ts';
 import type * as keys from '../keys/routes-schemas.ts';
 import type * as macs from '../macs/routes-schemas.ts';
 import type * as signing from '../signing/routes-schemas.ts';
@@ -87,6 +88,7 @@ export type KeyVersion = Answered<typeof keys.versionAnswer>;
 export type ImportParameters = Answered<typeof importing.parametersAnswer>;
 export type Token = Answered<typeof access.tokenAnswer>;
 export type Namespace = Answered<typeof access.namespaceAnswer>;
+export type Job = Answered<typeof jobs.jobAnswer>;
 export type AuditRecord = ItemOf<Answered<typeof audit.recordsAnswer>>;
 export type BatchItem = Given<typeof envelope.batchItem>;
 
@@ -231,6 +233,11 @@ export interface Operations {
   createToken: Operation<Given<typeof access.createTokenBody>, Answered<typeof access.madeTokenAnswer>>;
   listTokens: List<Given<typeof listQuery>, Answered<typeof access.tokensAnswer>>;
   revokeToken: Operation<Given<typeof access.tokenParams>, void>;
+
+  listJobs: List<Given<typeof jobs.jobsQuery>, Answered<typeof jobs.jobsAnswer>>;
+  getJob: Operation<Given<typeof jobs.jobParams>, Job>;
+  /** Once this is answered, nothing of the job takes effect any more; what it did stays. */
+  cancelJob: Operation<Given<typeof jobs.jobParams>, Job>;
 
   listAuditRecords: List<Given<typeof audit.recordsQuery>, Answered<typeof audit.recordsAnswer>>;
 

@@ -127,6 +127,13 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'The import is refused',
     'The wrapped key does not open with these parameters. The service does not tell why.',
   ),
+  'job/not-found': kind(404, 'No such job', 'It does not exist or is not the caller’s to see.'),
+  'job/finished': kind(409, 'The job is finished', 'It is done or has failed: there is nothing to cancel.'),
+  'job/too-many': kind(
+    429,
+    'Too many jobs',
+    'The namespace has 1,000 jobs that wait or run: try again when some are finished.',
+  ),
   'audit/unavailable': kind(503, 'The audit log cannot be written', unavailable),
   'hsm/unavailable': kind(503, 'The HSM does not answer', unavailable),
   'store/unavailable': kind(503, 'The database does not answer', unavailable),

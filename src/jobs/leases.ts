@@ -46,7 +46,7 @@ export interface Leases {
   ): Promise<{ readonly answer: T } | undefined>;
 }
 
-const leaseMilliseconds = 15_000;
+export const leaseMilliseconds = 15_000;
 
 export function leaseLost(): ServiceError {
   return new ServiceError('lease/lost', 'Another process does this work now, or it was cancelled.');

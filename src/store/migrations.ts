@@ -4,6 +4,7 @@ import { ServiceError } from '../core/errors.ts';
 import { serviceNamespaceId } from '../core/ids.ts';
 import { advisory, type Dialect } from './dialects.ts';
 import { firstTables } from './first-tables.ts';
+import { createJobTables, createLeaseTable } from './job-tables.ts';
 import type { Schema } from './schema.ts';
 
 export interface Migration {
@@ -26,22 +27,7 @@ const dataKeyReuse: Migration = {
   },
 };
 
-const leases: Migration = {
-  number: 3,
-  name: 'leases',
-  oldestCode: 1,
-  async up(db, { text }) {
-    await db.schema
-      .createTable('leases')
-      .addColumn('name', text, (c) => c.primaryKey().notNull())
-      .addColumn('namespace_id', text, (c) => c.notNull())
-      .addColumn('holder', text)
-      .addColumn('fence', 'bigint', (c) => c.notNull())
-      .addColumn('beat', 'bigint', (c) => c.notNull())
-      .addColumn('quiet_milliseconds', 'bigint', (c) => c.notNull())
-      .execute();
-  },
-};
+const leases: Migration = { number: 3, name: 'leases', oldestCode: 1, up: createLeaseTable };
 
 /** Code before it refuses the rows in which a new column is set, and no others. */
 const imports: Migration = {
@@ -117,10 +103,12 @@ const auditInDatabase: Migration = {
   },
 };
 
+const jobs: Migration = { number: 7, name: 'jobs', oldestCode: 6, up: createJobTables };
+
 /** In order, without gaps; a landed migration is never edited. */
 export const migrations: readonly Migration[] = [
   ...[first, dataKeyReuse, leases, imports, changes],
-  auditInDatabase,
+  ...[auditInDatabase, jobs],
 ];
 
 /**

@@ -42,11 +42,25 @@ const layouts = {
       ...['revoked_at', 'revision'],
     ],
   },
+  jobs: {
+    1: [
+      ...['id', 'namespace_id', 'kind', 'input', 'chunks', 'state', 'created_by', 'error_code', 'result'],
+      ...['created_at', 'started_at', 'finished_at', 'revision'],
+    ],
+  },
+  job_chunks: {
+    1: [
+      ...['job_id', 'ordinal', 'namespace_id', 'piece', 'state', 'cursor', 'done', 'total', 'attempts'],
+      ...['error_code', 'result', 'revision'],
+    ],
+  },
 } as const satisfies { [Table in keyof Schema]?: Record<number, readonly string[]> };
 
 export type AuthenticatedTable = keyof typeof layouts;
 
-type Row<Table extends AuthenticatedTable> = Omit<Schema[Table], 'mac' | 'last_used_at'>;
+/** Columns that no MAC covers. */
+type Uncovered = 'mac' | 'last_used_at' | 'holder' | 'fence' | 'beat' | 'quiet_milliseconds';
+type Row<Table extends AuthenticatedTable> = Omit<Schema[Table], Uncovered>;
 
 export interface RowAuthenticator {
   /** The row with its `mac`: 1 byte of layout and HMAC-SHA-256 under the record key. */

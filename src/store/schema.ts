@@ -1,4 +1,5 @@
 import type { Generated } from 'kysely';
+import type { JobChunkRow, JobRow } from './job-rows.ts';
 
 /**
  * The tables as the code sees them: one schema for every database. Ids are UUID text, times are
@@ -31,6 +32,8 @@ export interface Schema {
   audit_segment_bytes: AuditSegmentBytesRow;
   leases: LeaseRow;
   import_wrapping_keys: ImportWrappingKeyRow;
+  jobs: JobRow;
+  job_chunks: JobChunkRow;
 }
 
 /** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */

@@ -11,6 +11,7 @@ import {
   makeToken,
   plaintext,
   seal,
+  waitingJob,
 } from './support.ts';
 
 const all = [
@@ -21,6 +22,8 @@ const all = [
   'keys:sign',
   'keys:verify',
   'access:admin',
+  'jobs:read',
+  'jobs:admin',
   'audit:read',
   'metrics:read',
   'service:admin',
@@ -54,10 +57,13 @@ let encrypted: string;
 let authenticating: string;
 let mac: unknown;
 let otherNamespace: string;
+/** Of the service itself: to see it takes service:admin beside a scope for jobs. */
+let job: string;
 const tokens = new Map<string, MadeToken>();
 
 beforeAll(async () => {
-  service = await startTestService();
+  service = await startTestService({ env: { STATHERA_JOBS_CONCURRENCY: '0' } });
+  job = await waitingJob(service);
   key = freshName('key');
   await makeKey(service, key);
   ciphertext = await seal(service, key);
@@ -286,6 +292,20 @@ const rows: readonly Row[] = [
       'DELETE',
       `/v1/access/tokens/${(await makeToken(service, { scopes: ['keys:admin'] })).id}`,
     ],
+  },
+  {
+    ...{ operationId: 'listJobs', action: 'jobs.list', allowed: ['jobs:read', 'jobs:admin'], status: 200 },
+    request: async () => ['GET', '/v1/jobs'],
+  },
+  {
+    ...{ operationId: 'getJob', action: 'jobs.describe', allowed: [], status: 200 },
+    otherwise: { 'jobs:read': 'job/not-found', 'jobs:admin': 'job/not-found' },
+    request: async () => ['GET', `/v1/jobs/${job}`],
+  },
+  {
+    ...{ operationId: 'cancelJob', action: 'jobs.cancel', allowed: [], status: 200 },
+    otherwise: { 'jobs:admin': 'job/not-found' },
+    request: async () => ['POST', `/v1/jobs/${job}/cancel`, {}],
   },
   {
     ...{ operationId: 'listAuditRecords', action: 'audit.read', allowed: ['audit:read'], status: 200 },

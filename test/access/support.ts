@@ -114,3 +114,14 @@ export function comparable({ status, headers, text }: Answer): string {
   const fields = [...headers].filter(([name]) => !own.includes(name));
   return JSON.stringify({ status, fields, text });
 }
+
+/** The housekeeping job of a service that leaves jobs to others (STATHERA_JOBS_CONCURRENCY=0): it waits for ever. */
+export async function waitingJob(service: TestService): Promise<string> {
+  for (const deadline = Date.now() + 60_000; ; ) {
+    const { body } = await service.call('GET', '/v1/jobs?service=true');
+    const [job] = body['items'] as { id: string }[];
+    if (job) return job.id;
+    if (Date.now() > deadline) throw new Error('no job was made');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -11,7 +11,7 @@ const unused = {} as never;
 const routes = allRoutes({
   ...{ keys: unused, envelopes: unused, exchanges: unused, sealings: unused, macs: unused },
   ...{ decryption: unused, publicKeys: unused, signing: unused, imports: unused },
-  ...{ namespaces: unused, tokens: unused, audit: unused, operations: unused },
+  ...{ namespaces: unused, tokens: unused, jobs: unused, audit: unused, operations: unused },
 });
 
 interface Json {
@@ -45,6 +45,8 @@ function shapeOf(json: Json): Shape {
   }
   if (json.type === 'number' && typeof json.const === 'number') return 'integer';
   if (json.type === 'string' || json.type === 'integer' || json.type === 'boolean') return json.type;
+  if (json.type === 'number') return 'number';
+  if (Object.keys(json).every((name) => name === 'description')) return 'json';
   throw new Error(`no shape for ${JSON.stringify(json)}`);
 }
 

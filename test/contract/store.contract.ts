@@ -326,6 +326,8 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
           ...expected,
           ...[
             'leases',
+            'jobs',
+            'job_chunks',
             'namespaces',
             'roots',
             'schema_migrations',

@@ -1,10 +1,12 @@
-// One process of several over a database. Arguments: what it does, the database's URL.
+// One process of several over a database. Arguments: what it does, the database's URL, a directory and a name for its
+// log.
 import { createInterface } from 'node:readline';
 import { systemClock } from '../../src/core/clock.ts';
 import { createLeases } from '../../src/jobs/leases.ts';
-import { leaveMark, openStore } from './support.ts';
+import { counting, deadly } from './kinds.ts';
+import { leaveMark, openJobs, openStore } from './support.ts';
 
-const [what = '', url = ''] = process.argv.slice(2);
+const [what = '', url = '', directory = '', writer = ''] = process.argv.slice(2);
 const store = await openStore(url);
 const say = (line: string) => void process.stdout.write(`${line}\n`);
 const codeOf = (error: unknown) => (error as { code?: string }).code ?? String(error);
@@ -53,5 +55,13 @@ async function race(): Promise<void> {
   }
 }
 
-const roles: Readonly<Record<string, () => Promise<void>>> = { hold, race };
+/** Works on jobs until it is killed. */
+async function work(): Promise<void> {
+  const { jobs } = await openJobs({ store, directory, writer, kinds: [counting, deadly] });
+  jobs.start();
+  say('working');
+  setInterval(() => undefined, 1_000);
+}
+
+const roles: Readonly<Record<string, () => Promise<void>>> = { hold, race, work };
 await roles[what]?.();

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHmac, createSecretKey } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -6,17 +7,101 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, onTestFinished } from 'vitest';
+import type { Caller } from '../../src/access/caller.ts';
+import { createOperations } from '../../src/access/operations.ts';
+import { type Scope, scopes } from '../../src/access/scopes.ts';
+import { openAuditLog } from '../../src/audit/log.ts';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
 import { parseDatabaseUrl } from '../../src/core/database-url.ts';
 import { newId, serviceNamespaceId } from '../../src/core/ids.ts';
+import { createMetrics } from '../../src/core/metrics.ts';
+import { createJobs } from '../../src/jobs/jobs.ts';
+import type { AnyKind, Json } from '../../src/jobs/kinds.ts';
+import type { RunnerLimits } from '../../src/jobs/runner.ts';
 import { migrate } from '../../src/store/migrations.ts';
 import { openPostgresStore } from '../../src/store/postgres.ts';
+import { createRevision } from '../../src/store/revision.ts';
+import { createRowAuthenticator } from '../../src/store/rows.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import type { Store, StoreTransaction } from '../../src/store/store.ts';
 import { postgresSettings, startPostgres, type TestPostgres, whyNoPostgres } from '../support/postgres.ts';
 
+const key = createSecretKey(Buffer.alloc(32, 9));
+/** Under a key that every process of these tests has. */
+const mac = async (data: Uint8Array): Promise<Uint8Array> => createHmac('sha256', key).update(data).digest();
+export const rows = createRowAuthenticator(mac);
+
+export const namespaceId = '0190a0c0-0000-7000-8000-000000000001';
+
+export function callerWith(held: readonly Scope[] = scopes, namespace = namespaceId): Caller {
+  const principal = { kind: 'token' as const, id: 'tester', name: 'tester', namespaceId: namespace };
+  return {
+    principal: { ...principal, scopes: new Set(held), keyPatterns: undefined },
+    ...{ requestId: newId(), source: undefined, idempotency: undefined },
+  };
+}
+
+/** Quick, for tests: a lease lasts a second. */
+export const quick: Partial<RunnerLimits> = {
+  ...{ leaseMilliseconds: 1_000, pollMilliseconds: 50, backoffMilliseconds: 20, closeMilliseconds: 1_000 },
+};
+
+/** One process's part in the jobs of a database. Closed by who opened it. */
+export async function openJobs({
+  store,
+  directory,
+  writer,
+  kinds,
+  limits = quick,
+  clock = systemClock,
+}: {
+  store: Store;
+  directory: string;
+  writer: string;
+  kinds: readonly AnyKind[];
+  limits?: Partial<RunnerLimits>;
+  clock?: Clock;
+}) {
+  const feed = await store.changes.follow();
+  const revision = createRevision({ feed, clock, maxStaleMilliseconds: 1_000_000 });
+  const sync = () => revision.sync();
+  const audit = await openAuditLog({ directory, store, mac, clock, writer, sync });
+  const confirm = async () => undefined;
+  const operations = createOperations({ audit, store, clock, revision, confirm });
+  const logged: { event: string; fields: object }[] = [];
+  const log = (_level: string, event: string, fields: object) => void logged.push({ event, fields });
+  const jobs = createJobs({
+    store,
+    rows,
+    clock,
+    operations,
+    audit,
+    kinds,
+    limits,
+    log,
+    metrics: createMetrics(),
+  });
+  return {
+    jobs,
+    audit,
+    logged,
+    enqueue: (kind: string, input: Json, pieces: readonly Json[], caller = callerWith()) =>
+      operations.run(caller, 'keys.create', undefined, (operation) =>
+        jobs.enqueue(caller, operation, { kind, input, pieces }),
+      ),
+    async close() {
+      await jobs.close();
+      await audit.close();
+      await revision.close();
+    },
+  };
+}
+
 /** A database of one test, which any number of processes may open. */
 export interface Place {
   readonly url: string;
+  /** For logs. */
+  readonly directory: string;
   /** Gone when the test ends. */
   connect(): Promise<Store>;
 }
@@ -37,7 +122,9 @@ async function place(url: string): Promise<Place> {
   const store = await openStore(url);
   await migrate(store.db, store.dialect, 1);
   await store.close();
-  return { url, connect };
+  const directory = await mkdtemp(join(tmpdir(), 'stathera-jobs-logs-'));
+  onTestFinished(() => rm(directory, { recursive: true, force: true, maxRetries: 5 }));
+  return { url, directory, connect };
 }
 
 /** The same tests over each database. @param tests gets what makes a new, migrated one */

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createClient, wrapKey } from '../../src/client/node/index.ts';
 import { errorCodes } from '../../src/core/errors.ts';
-import { freshName, makeKey, makeToken, plaintext, seal } from '../access/support.ts';
+import { freshName, makeKey, makeToken, plaintext, seal, waitingJob } from '../access/support.ts';
 import { startTestService, type TestService } from '../support/service.ts';
 import { type Document, type Received, readDocument } from './document.ts';
 import { legible, marker, type Pool, type Shot, shots } from './requests.ts';
@@ -22,7 +22,7 @@ let pool: Pool;
 const agent = new Agent({ keepAlive: true, maxSockets: 8 });
 
 beforeAll(async () => {
-  service = await startTestService({ env: { STATHERA_LOG_LEVEL: 'debug' } });
+  service = await startTestService({ env: { STATHERA_LOG_LEVEL: 'debug', STATHERA_JOBS_CONCURRENCY: '0' } });
   document = readDocument((await service.call('GET', '/openapi.json', undefined, { token: null })).body);
   const keys = ['fuzz-a', 'fuzz-b', 'fuzz-disabled'];
   const ids: string[] = [];
@@ -42,7 +42,7 @@ beforeAll(async () => {
       ...[...ids, 'fuzz-absent', marker],
     ],
     ciphertexts,
-    tokenIds: [revoked.id, spare.id, 'absent', marker],
+    tokenIds: [revoked.id, spare.id, await waitingJob(service), 'absent', marker],
     credentials: [
       { authorization: `Bearer ${service.token}`, known: true },
       { authorization: `Bearer ${limited.secret}`, known: true },

@@ -6,7 +6,7 @@ import { createClient, wrapKey } from '../../src/client/node/index.ts';
 import { newId } from '../../src/core/ids.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { createHttpApp } from '../../src/http/server.ts';
-import { freshName, makeKey, makeToken, plaintext, seal } from '../access/support.ts';
+import { freshName, makeKey, makeToken, plaintext, seal, waitingJob } from '../access/support.ts';
 import { type CallOptions, startTestService, type TestService } from '../support/service.ts';
 import { type Document, type Operation, readDocument } from './document.ts';
 
@@ -21,12 +21,14 @@ const signers = { signing: 'ml-dsa-44', ecdsa: 'ecdsa-p256', rsa: 'rsa-pss-2048'
 let signatures: Readonly<Record<keyof typeof signers | 'mu', unknown>>;
 const digest = Buffer.alloc(32).toString('base64');
 const mu = Buffer.alloc(64).toString('base64');
+let job: string;
 /** A token that may do nothing but read the audit log, and one that may do nothing else. */
 let reader: string;
 let keyUser: string;
 
 beforeAll(async () => {
-  service = await startTestService();
+  service = await startTestService({ env: { STATHERA_JOBS_CONCURRENCY: '0' } });
+  job = await waitingJob(service);
   document = readDocument((await service.call('GET', '/openapi.json', undefined, { token: null })).body);
   key = freshName('key');
   await makeKey(service, key);
@@ -301,6 +303,15 @@ const successes: Readonly<
   revokeToken: async () => [
     [204, `/v1/access/tokens/${(await makeToken(service, { scopes: ['keys:admin'] })).id}`],
   ],
+  listJobs: async () => [
+    [200, '/v1/jobs'],
+    [200, '/v1/jobs?service=true&limit=5&state=queued&kind=jobs.housekeeping'],
+  ],
+  getJob: async () => [[200, `/v1/jobs/${job}`]],
+  cancelJob: async () => [
+    [200, `/v1/jobs/${job}/cancel`, {}],
+    [200, `/v1/jobs/${job}/cancel`, {}],
+  ],
   listAuditRecords: async () => [
     [200, '/v1/audit/records?limit=1000'],
     [200, '/v1/audit/records?limit=5&outcome=refused&from=2020-01-01T00:00:00Z&to=2099-01-01T00:00:00Z'],
@@ -471,6 +482,9 @@ test('refuses each in its way', async () => {
       ...(['importKey', 400, 'import/refused', `/v1/keys/${key}/import`] as const),
       { ...(await wrappedFor(key)), wrappedKey: 'AAAA' },
     ],
+    ['getJob', 404, 'job/not-found', '/v1/jobs/none'],
+    ['cancelJob', 404, 'job/not-found', '/v1/jobs/none/cancel', {}],
+    ['listJobs', 400, 'request/invalid', '/v1/jobs?cursor=x'],
     ['revokeToken', 404, 'access/token-not-found', '/v1/access/tokens/none'],
     ['updateKeyVersion', 404, 'key/not-found', `/v1/keys/${key}/versions/99`, { state: 'disabled' }],
     ['listKeyVersions', 400, 'request/invalid', `/v1/keys/${key}/versions?cursor=x`],
@@ -543,6 +557,7 @@ test('tells of every route', async () => {
       imports: unused,
       decryption: unused,
       namespaces: unused,
+      jobs: unused,
       tokens: unused,
       audit: unused,
       operations: unused,
