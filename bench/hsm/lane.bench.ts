@@ -1,7 +1,7 @@
 // What: AES-256-GCM encryption of 32 B and 1 KiB through the HSM adapter's fast lane, 64 in flight, SoftHSM, one
 // process; then the same of 32 B while the slow lane makes keys without pause, two at a time.
 // Leaves out: HTTP, authorization, audit, decryption, misses (the key is in the token; bench/growth has them), and
-// slow operations of milliseconds: the port has no RSA yet, and making a key takes the module about 0.1 ms.
+// signatures, which have a lane of their own (signatures.bench.ts).
 // Floor: the same module called synchronously by one thread of a process with a token of its own, in the same
 // run, rounds taking turns.
 // Run: node bench/hsm/lane.bench.ts

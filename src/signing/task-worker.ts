@@ -1,6 +1,7 @@
 /** A thread for signatures that would hold up the one that serves requests. */
 import { parentPort } from 'node:worker_threads';
 import { wipe } from '../core/bytes.ts';
+import { giveWay } from '../core/thread-priority.ts';
 import { loadInJavaScript } from '../crypto/signatures/in-javascript.ts';
 import { perform, type Task } from './task.ts';
 
@@ -9,6 +10,7 @@ export type TaskAnswer = { readonly value: Uint8Array | boolean } | { readonly f
 
 const port = parentPort;
 if (port === null) throw new Error('signatures are made in a worker thread');
+giveWay(10);
 // Messages wait until someone listens.
 await loadInJavaScript();
 

@@ -4,6 +4,7 @@
  * which is one for the whole process.
  */
 import { parentPort, workerData } from 'node:worker_threads';
+import { giveWay } from '../../core/thread-priority.ts';
 import { type Cryptoki, loadModule, returnValue } from './cryptoki.ts';
 import { type FastSession, openFastSession } from './fast-session.ts';
 import { KnownAnswerMismatch } from './known-answers.ts';
@@ -14,6 +15,8 @@ import type { PairRequest, SlowAnswer } from './slow-protocol.ts';
 export interface FastSettings {
   readonly revocation: Revocation;
   readonly wrapMechanism: number;
+  /** How far it gives way to threads of shorter work, 0 for not. */
+  readonly nice: number;
 }
 
 /** One generation of the initialized module. */
@@ -38,7 +41,8 @@ export type FastReply =
 
 const port = parentPort;
 if (port === null) throw new Error('the fast lane runs in a worker thread');
-const { revocation, wrapMechanism } = workerData as FastSettings;
+const { revocation, wrapMechanism, nice } = workerData as FastSettings;
+if (nice > 0) giveWay(nice);
 // Errors stay in this thread and only their return values are read: a stack is half of what a forgery costs.
 Error.stackTraceLimit = 0;
 

@@ -35,6 +35,8 @@ export interface Lanes {
   abandon(): void;
 }
 
+/** How far its thread gives way where the cores are busy. */
+const niceOf: Readonly<Record<Beside, number>> = { signatures: 10, pairs: 15 };
 /** A pair may take so long: RSA-4096 has no bound, and a busy machine made one in 20 s. */
 const pairMs = 120_000;
 /** A call under way for longer is not waited for when the process ends. */
@@ -66,7 +68,7 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
     };
   }
 
-  const fastSettings = { revocation, wrapMechanism: wrapMechanismOf(settings) };
+  const fastSettings = { revocation, wrapMechanism: wrapMechanismOf(settings), nice: 0 };
   const others = (): FastLane[] => [...besides.values()].map(({ lane }) => lane);
 
   function oldestMs(allowedForPairs = 0): number {
@@ -108,7 +110,7 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
       let beside = besides.get(name);
       if (beside === undefined) {
         const lane = startFastLane(
-          fastSettings,
+          { ...fastSettings, nice: niceOf[name] },
           track(() => besides.delete(name)),
         );
         beside = { lane, generation: 0 };
