@@ -142,11 +142,10 @@ export function readConfig(environment: Environment): Config {
   };
 }
 
-/** Two even on one core: while one is replaced, another answers. @throws ConfigError */
+/** Two even on one core: while one is replaced, another answers. */
 function processesOf(wanted: number, { kind }: DatabaseConfig): number {
-  if (kind === 'sqlite') return wanted || Math.min(16, Math.max(2, availableParallelism()));
-  if (wanted > 1) throw new ConfigError('STATHERA_PROCESSES: must be 0 or 1 over PostgreSQL');
-  return 1;
+  if (wanted > 0) return wanted;
+  return kind === 'sqlite' ? Math.min(16, Math.max(2, availableParallelism())) : 1;
 }
 
 interface DatabaseValues {

@@ -4,6 +4,7 @@ import type { Store } from '../store/store.ts';
 import type { AuditHead } from './audit.ts';
 import { createExpectedHeads, type ExpectedHeads } from './expected.ts';
 import { parseSegmentFile, segmentFile, toHex } from './format.ts';
+import { localPlace } from './local-place.ts';
 import { countOutbox, isAuthentic, outboxRows } from './outbox-rows.ts';
 import { type LogPlace, listSegments } from './place.ts';
 import { placeOf } from './place-of.ts';
@@ -17,8 +18,8 @@ export interface VerifyOptions {
   readonly directory: string;
   /** Read only is enough. */
   readonly store: Store;
-  /** Where the segments are; by default where the service has them. */
-  readonly place?: LogPlace;
+  /** Files that were exported: segments that are not sealed yet may be missing. By default where the service has them. */
+  readonly exported?: string;
   /** HMAC under the audit key; without it the chain is checked, the MACs are not. */
   readonly mac?: Prf;
   /** Heads exported earlier: what proves that nothing was cut off. */
@@ -32,7 +33,10 @@ export interface VerifyOptions {
  * @throws audit/unavailable when the directory cannot be read, store/unavailable
  */
 export async function verifyAudit(given: VerifyOptions): Promise<VerifyReport> {
-  const options: Check = { ...given, place: given.place ?? placeOf(given) };
+  const options: Check = {
+    ...given,
+    place: given.exported === undefined ? placeOf(given) : localPlace(given.exported),
+  };
   const { place, store } = options;
   const report = createReport();
   const expected = createExpectedHeads(options.expect ?? []);
@@ -80,6 +84,10 @@ async function checkWriter(options: Check, check: WriterCheck): Promise<void> {
   let uncheckedMacs = 0;
   for (const [index, row] of rows.entries()) {
     checkRow(row, index, start, report);
+    if (options.exported !== undefined && row.last_sequence === null && !names.has(row.file)) {
+      report.unchecked(`${row.file}: not exported, for it has no end yet`);
+      continue;
+    }
     if (row.loss_accepted_at !== null || !names.has(row.file)) {
       report.loss(lossOf(row));
       start = endByRow(row);
@@ -113,7 +121,7 @@ function checkRow(row: SegmentRow, index: number, start: Start | undefined, repo
 }
 
 async function checkFile(
-  { place: { directory, files }, mac, onProgress }: Check,
+  { place: { directory, files }, exported, mac, onProgress }: Check,
   { rows, report, expected }: WriterCheck,
   index: number,
   start: Start,
@@ -128,7 +136,7 @@ async function checkFile(
     ...{ row, start, mac, expected },
     // A header of another segment, or one after a loss, says nothing of this file.
     next: next?.writer === row.writer && next.number === row.number + 1 ? next : undefined,
-    newest: !following,
+    newest: !following || (exported !== undefined && following.last_sequence === null),
     onBlock: (records: number) => onProgress?.({ segments, records: before + records }),
   };
   const result = await checkSegment(check);

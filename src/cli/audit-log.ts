@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { Adapters } from '../adapters.ts';
 import type { AuditHead } from '../audit/audit.ts';
+import { exportSegments } from '../audit/export.ts';
 import { acceptLoss } from '../audit/loss.ts';
 import type { VerifyReport } from '../audit/report.ts';
 import { verifyAudit } from '../audit/verify.ts';
@@ -16,10 +17,11 @@ import type { Surroundings } from './surroundings.ts';
 export interface VerifyOptions {
   readonly expect: AuditHead[];
   readonly withToken?: true;
+  readonly exported?: string;
 }
 
 export async function verifyLog(
-  { expect, withToken }: VerifyOptions,
+  { expect, withToken, exported }: VerifyOptions,
   command: Command,
   { environment, adapters: load, exit }: Surroundings,
 ): Promise<void> {
@@ -28,7 +30,11 @@ export async function verifyLog(
   const store = await openExisting(adapters, config, true);
   try {
     const verify = (mac?: (data: Uint8Array) => Promise<Uint8Array>) =>
-      verifyAudit({ directory: auditDirectory(config), store, expect, ...(mac && { mac }) });
+      verifyAudit({
+        ...{ directory: auditDirectory(config), store, expect },
+        ...(mac && { mac }),
+        ...(exported !== undefined && { exported }),
+      });
     const report = withToken ? await withAuditMac({ config, adapters, store }, verify) : await verify();
     print(command, report, () => lines(report));
     exit(report.ok ? 0 : 1);
@@ -55,6 +61,26 @@ export async function acceptLogLoss(
     print(command, { losses }, () => [
       ...losses.map(({ file }) => `missing: ${file}`),
       losses.length === 0 ? 'no segment is missing' : 'run again with --yes to accept the loss',
+    ]);
+  } finally {
+    await store.close();
+  }
+}
+
+export async function exportLog(
+  to: string,
+  _options: object,
+  command: Command,
+  { environment, adapters: load }: Surroundings,
+): Promise<void> {
+  const config = readConfig(environment);
+  const adapters = await load();
+  const store = await openExisting(adapters, config, true);
+  try {
+    const done = await exportSegments({ directory: auditDirectory(config), store, to });
+    print(command, done, () => [
+      `${done.written.length} segments written, ${done.kept} were there`,
+      ...done.unsealed.map((file) => `not yet: ${file} is being written`),
     ]);
   } finally {
     await store.close();

@@ -21,6 +21,7 @@ export function addAuditCommands(program: Command, surroundings: Surroundings): 
       [],
     )
     .option('--with-token', 'log in to the HSM and check its MACs too (uses the PIN file)')
+    .option('--exported <directory>', 'check the files that `audit export` wrote there, in place of the log')
     .action(async (options: VerifyOptions, command: Command) =>
       (await import('./audit-log.ts')).verifyLog(options, command, surroundings),
     );
@@ -28,6 +29,19 @@ export function addAuditCommands(program: Command, surroundings: Surroundings): 
     verify,
     'stathera audit verify',
     'stathera audit verify --with-token --expect "$(cat last-head)"',
+  );
+
+  const exportTo = audit
+    .command('export')
+    .argument('<directory>', 'made if it is not there')
+    .description('copy the sealed segments to files, from PostgreSQL too; may run beside the service')
+    .action(async (to: string, options: object, command: Command) =>
+      (await import('./audit-log.ts')).exportLog(to, options, command, surroundings),
+    );
+  withExamples(
+    exportTo,
+    'stathera audit export /backup/audit',
+    'stathera audit verify --exported /backup/audit --with-token',
   );
 
   const acceptLoss = audit

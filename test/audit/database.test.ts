@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { exportSegments } from '../../src/audit/export.ts';
 import { openPostgresStore } from '../../src/store/postgres.ts';
 import type { Store } from '../../src/store/store.ts';
 import { postgresSettings, startPostgres, type TestPostgres, whyNoPostgres } from '../support/postgres.ts';
@@ -184,6 +185,32 @@ describe.skipIf(why !== undefined)(`a log in PostgreSQL${why === undefined ? '' 
     expect(await here.verify()).toMatchObject({ ok: true, records: 17, unchecked: [] });
     // Nothing is asked of the files any more.
     await (await here.open()).close();
+  });
+
+  /** Guarantees that sealed segments come out as files of the same bytes, each once, that these verify, and that one altered is found. */
+  test('segments are exported', async () => {
+    const { here, store } = await database();
+    const log = await here.open({ limits: { segmentBytes: 3000 } });
+    for (let group = 0; group < 8; group += 1) await appendMany(log, 2);
+    const to = join(scratchDirectory(), 'exported');
+    const first = await exportSegments({ directory: here.audit, store, to });
+    expect(first).toMatchObject({ kept: 0, unsealed: [expect.stringContaining('w1-')] });
+    expect(first.written.length).toBeGreaterThan(1);
+    const early = await here.verify({ exported: to });
+    expect(early).toMatchObject({ ok: true, losses: [], problems: [], segments: first.written.length });
+    expect(early.unchecked).toEqual([`${first.unsealed[0]}: not exported, for it has no end yet`]);
+    await log.close();
+    const second = await exportSegments({ directory: here.audit, store, to });
+    expect(second).toEqual({ written: first.unsealed, kept: first.written.length, unsealed: [] });
+    expect(await here.verify({ exported: to })).toMatchObject({ ok: true, records: 16, unchecked: [] });
+    const altered = join(to, first.written[0] ?? '');
+    writeFileSync(altered, readFileSync(altered).fill(0x20, 700, 701));
+    expect((await here.verify({ exported: to })).problemCount).toBe(1);
+    writeFileSync(altered, 'short');
+    await expect(exportSegments({ directory: here.audit, store, to })).rejects.toMatchObject({
+      code: 'audit/unavailable',
+      detail: expect.stringContaining('is another file than the segment'),
+    });
   });
 
   /** Guarantees that a row that was altered or taken out is found, and that the log is not cut back to where it was. */
