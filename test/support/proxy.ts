@@ -8,6 +8,10 @@ export interface TestProxy {
   swallow(): void;
   /** As `swallow`, but what clients send does get through. */
   loseAnswers(): void;
+  /** Ends every connection; new ones get through. */
+  cut(): void;
+  /** Holds everything up for so long, in both directions; 0 is at once again. */
+  slow(milliseconds: number): void;
   /** All gets through again; connections that lost something are ended. */
   pass(): void;
   /** Calls back once, before what a client sends that contains `text` gets through. */
@@ -20,6 +24,7 @@ export async function startTestProxy(port: number): Promise<TestProxy> {
   const sockets = new Set<Socket>();
   const lossy = new Set<Socket>();
   const swallowed = { questions: false, answers: false };
+  let lateMilliseconds = 0;
   let watch: { text: string; call: () => void } | undefined;
 
   function tie(from: Socket, to: Socket, what: 'questions' | 'answers'): void {
@@ -31,7 +36,8 @@ export async function startTestProxy(port: number): Promise<TestProxy> {
         call();
       }
       if (swallowed[what]) lossy.add(from).add(to);
-      else to.write(data);
+      else if (lateMilliseconds === 0) to.write(data);
+      else setTimeout(() => to.writable && to.write(data), lateMilliseconds);
     });
     from.on('error', () => undefined);
     from.on('close', () => {
@@ -65,6 +71,12 @@ export async function startTestProxy(port: number): Promise<TestProxy> {
       swallowed.answers = true;
     },
     pass,
+    cut() {
+      for (const socket of sockets) socket.destroy();
+    },
+    slow(milliseconds) {
+      lateMilliseconds = milliseconds;
+    },
     onceSent: (text, call) => {
       watch = { text, call };
     },
