@@ -150,8 +150,8 @@ export function createWorkload({
       if (tokens.length < 4) {
         const scopes = ['keys:encrypt', 'keys:decrypt'];
         const { body } = await call('POST', '/v1/access/tokens', { name: 'user', scopes }, admin);
-        if (body['secret'] !== undefined)
-          tokens.push({ id: String(body['id']), secret: String(body['secret']) });
+        const [id, secret] = [text(body['id']), text(body['secret'])];
+        if (id !== undefined && secret !== undefined) tokens.push({ id, secret });
       } else {
         const token = pick(tokens);
         if (token) {
