@@ -148,6 +148,33 @@ describe.each(importWrappings)('%s', (wrapping) => {
   });
 });
 
+/** Guarantees that HPKE binds a key to what the README says, word for word: sealed for anything else it does not open. */
+test('bound to its import', async () => {
+  await calls.createKey('bound', { origin: 'external' });
+  const parameters = await client().getImportParameters({ key: 'bound' });
+  const { importId, keyId, algorithm, info } = parameters;
+  const prefixed = (...fields: string[]) =>
+    Buffer.concat(
+      fields.flatMap((field) => {
+        const length = Buffer.alloc(4);
+        length.writeUInt32BE(Buffer.byteLength(field));
+        return [length, Buffer.from(field)];
+      }),
+    );
+  expect(Buffer.from(info ?? [])).toEqual(prefixed('stathera/import/v1', importId, keyId, algorithm));
+  for (const other of [
+    prefixed('stathera/import/v1', keyId, keyId, algorithm),
+    prefixed('stathera/import/v1', importId, importId, algorithm),
+    prefixed('stathera/import/v1', importId, keyId, 'aes-128-gcm'),
+    Buffer.alloc(0),
+  ]) {
+    const astray = await wrapKey({ ...parameters, info: Uint8Array.from(other) }, randomBytes(32));
+    const body = { importId, wrappedKey: base64(astray.wrappedKey) };
+    expect(await refusal('/v1/keys/bound/import', body)).toEqual([400, 'import/refused']);
+  }
+  await client().importKey({ key: 'bound', ...(await wrapKey(parameters, randomBytes(32))) });
+});
+
 /** Guarantees that a key wrapped by OpenSSL's command is taken: what Vault and AWS tools send. */
 test('wrapped by openssl', { timeout: 120_000 }, async () => {
   await calls.createKey('by-openssl', { algorithm: 'hmac-sha-384', origin: 'external' });
