@@ -13,6 +13,7 @@ import { addKeyCommands } from './keys.ts';
 import { addMachineCommands } from './machine.ts';
 import { addNamespaceCommands } from './namespaces.ts';
 import { withExamples } from './options.ts';
+import { addSignatureCommands } from './signatures.ts';
 import type { Surroundings } from './surroundings.ts';
 import { addTokenCommands } from './tokens.ts';
 
@@ -32,6 +33,7 @@ export function createProgram(surroundings: Surroundings): Command {
     .exitOverride()
     .showHelpAfterError('(stathera --help lists the commands)');
   addFileCommands(program, surroundings);
+  addSignatureCommands(program, surroundings);
   addKeyCommands(program, surroundings);
   addTokenCommands(program, surroundings);
   addNamespaceCommands(program, surroundings);
