@@ -20,14 +20,26 @@ function cpuTime(pid: number): CpuTime | undefined {
   }
 }
 
-/** What `work` cost a process for each of its operations. */
+function cpuTimeOf(pids: number | readonly number[]): CpuTime | undefined {
+  if (typeof pids === 'number') return cpuTime(pids);
+  const times = pids.map(cpuTime);
+  const sum = { allMicros: 0, mainMicros: 0 };
+  for (const time of times) {
+    if (time === undefined) return undefined;
+    sum.allMicros += time.allMicros;
+    sum.mainMicros += time.mainMicros;
+  }
+  return sum;
+}
+
+/** What `work` cost a process, or several together, for each of its operations. */
 export async function costOf<T extends { readonly operations: number }>(
-  pid: number,
+  pids: number | readonly number[],
   work: () => Promise<T>,
 ): Promise<T & { readonly cpuMicros?: number; readonly mainMicros?: number }> {
-  const before = cpuTime(pid);
+  const before = cpuTimeOf(pids);
   const result = await work();
-  const after = cpuTime(pid);
+  const after = cpuTimeOf(pids);
   if (before === undefined || after === undefined) return result;
   return {
     ...result,
