@@ -97,14 +97,13 @@ export function readConfig(environment: Environment): Config {
     );
   }
   const dataDir = resolve(values.STATHERA_DATA_DIR);
-  const database = databaseOf(values, dataDir);
   const module = values.STATHERA_PKCS11_MODULE ?? findSoftHsm();
   const { STATHERA_PKCS11_WRAP_MECHANISM: wrapMechanism } = values;
   const { STATHERA_TLS_CERT_FILE: certFile, STATHERA_TLS_KEY_FILE: keyFile } = values;
   return {
     listen: parseListen(values.STATHERA_LISTEN) ?? { host: '127.0.0.1', port: 8300 },
     dataDir,
-    database,
+    database: databaseOf(values, dataDir),
     hsm: {
       module,
       tokenLabel: values.STATHERA_PKCS11_TOKEN_LABEL,
@@ -135,7 +134,7 @@ export function readConfig(environment: Environment): Config {
       callerRate: values.STATHERA_CALLER_RATE,
       namespaceRate: values.STATHERA_NAMESPACE_RATE,
     },
-    processes: processesOf(values.STATHERA_PROCESSES, database),
+    processes: values.STATHERA_PROCESSES || asManyAsCores(),
     hungAfterMs: values.STATHERA_HUNG_SECONDS * 1000,
     maxStaleMs: values.STATHERA_MAX_STALENESS_MS,
     shutdownMs: values.STATHERA_SHUTDOWN_SECONDS * 1000,
@@ -143,9 +142,8 @@ export function readConfig(environment: Environment): Config {
 }
 
 /** Two even on one core: while one is replaced, another answers. */
-function processesOf(wanted: number, { kind }: DatabaseConfig): number {
-  if (wanted > 0) return wanted;
-  return kind === 'sqlite' ? Math.min(16, Math.max(2, availableParallelism())) : 1;
+function asManyAsCores(): number {
+  return Math.min(16, Math.max(2, availableParallelism()));
 }
 
 interface DatabaseValues {

@@ -130,15 +130,12 @@ test('a database’s password from a file', () => {
   expect(password?.()).toBe(marker);
 });
 
-/** Guarantees that unless it is set, several processes serve, as many as cores within bounds, and one over PostgreSQL. */
+/** Guarantees that unless it is set, several processes serve, as many as cores within bounds. */
 test('how many processes serve', () => {
   const { processes } = readConfig(module);
   expect(processes).toBe(Math.min(16, Math.max(2, availableParallelism())));
   expect(readConfig({ ...module, STATHERA_PROCESSES: '1' }).processes).toBe(1);
   expect(readConfig({ ...module, STATHERA_PROCESSES: '5' }).processes).toBe(5);
-  const postgres = { ...module, STATHERA_DATABASE_URL: 'postgres://u@localhost/d' };
-  expect(readConfig(postgres).processes).toBe(1);
-  expect(readConfig({ ...postgres, STATHERA_PROCESSES: '2' }).processes).toBe(2);
 });
 
 /** Guarantees that every command stops at a wrong setting, before it does anything. */
