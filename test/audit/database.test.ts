@@ -8,6 +8,7 @@ import { exportSegments } from '../../src/audit/export.ts';
 import { openPostgresStore } from '../../src/store/postgres.ts';
 import type { Store } from '../../src/store/store.ts';
 import { postgresSettings, startPostgres, type TestPostgres, whyNoPostgres } from '../support/postgres.ts';
+import { startTestProxy } from '../support/proxy.ts';
 import {
   allRecords,
   appendMany,
@@ -152,9 +153,15 @@ describe.skipIf(why !== undefined)(`a log in PostgreSQL${why === undefined ? '' 
     expect(log.status().state).toBe('unavailable');
     await log.close();
     expect(await rows()).toBe(before);
+    // One that does not know yet, and closes in order.
+    const second = await here.open({ writer: 'w2', limits: rare });
+    await appendMany(second, 2);
+    await store.db.updateTable('audit_writers').set({ epoch: 7, beat: 99 }).execute();
+    await second.close();
     const sealed = await store.db.selectFrom('audit_segments').select('last_sequence').execute();
-    expect(sealed).toEqual([{ last_sequence: null }]);
+    expect(sealed).toEqual([{ last_sequence: null }, { last_sequence: null }]);
     expect(await store.db.selectFrom('audit_writers').select(['epoch', 'held']).execute()).toEqual([
+      { epoch: 7, held: 1 },
       { epoch: 7, held: 1 },
     ]);
   });
@@ -185,6 +192,30 @@ describe.skipIf(why !== undefined)(`a log in PostgreSQL${why === undefined ? '' 
     expect(await here.verify()).toMatchObject({ ok: true, records: 17, unchecked: [] });
     // Nothing is asked of the files any more.
     await (await here.open()).close();
+  });
+
+  /** Guarantees that a group whose commit nobody heard of is not answered, and not in the log once that goes on. */
+  test('the answer to a write is lost', async () => {
+    const { here, url } = await database();
+    const proxy = await startTestProxy(server.port);
+    onTestFinished(() => proxy.close());
+    const settings = { ...postgresSettings(url), port: proxy.port };
+    const doubtful = await openPostgresStore(settings);
+    const log = await here.open({ store: doubtful, limits: { ...rare, retryMilliseconds: 20 } });
+    onTestFinished(async () => {
+      await log.close();
+      await doubtful.close();
+    });
+    const [before, lost, after] = [entry(), entry(), entry()];
+    await log.append(before);
+    proxy.onceSent(lost.id, () => proxy.loseAnswers());
+    await expect(log.append(lost)).rejects.toMatchObject({ code: 'audit/unavailable' });
+    proxy.pass();
+    await until(() => log.status().state === 'ready', 60_000);
+    await log.append(after);
+    expect((await allRecords(log)).map(({ id }) => id)).toEqual([after.id, before.id]);
+    await log.close();
+    expect(await here.verify()).toMatchObject({ ok: true, problems: [], unchecked: [] });
   });
 
   /** Guarantees that sealed segments come out as files of the same bytes, each once, that these verify, and that one altered is found. */
