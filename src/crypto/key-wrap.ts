@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
-import { concatBytes } from '../core/bytes.ts';
+import { concatBytes, wipe } from '../core/bytes.ts';
 
 /** The alternative initial value, RFC 5649 §3; the length comes after it. */
 const initialValue = Buffer.from('a65959a6', 'hex');
@@ -15,7 +15,10 @@ export function unwrapKey(kek: Uint8Array, wrapped: Uint8Array): Uint8Array | un
   if (wrapped.length < 16 || wrapped.length % 8 !== 0) return undefined;
   try {
     const decipher = createDecipheriv(algorithmFor(kek), kek, initialValue);
-    return concatBytes(decipher.update(wrapped), decipher.final());
+    const parts = [decipher.update(wrapped), decipher.final()];
+    const key = concatBytes(...parts);
+    wipe(...parts);
+    return key;
   } catch {
     return undefined;
   }
