@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { fencedBlocks, readDocument } from './markdown.ts';
 
-const unit = readDocument('deploy/stathera.service');
+const unit = readDocument('docs/deploy/stathera.service');
 
 /** Guarantees that the unit on the page for operators is the file that they install. */
 test('the page shows the unit', () => {

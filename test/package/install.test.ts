@@ -162,7 +162,7 @@ function graphOf(entry: string): { files: Map<string, string>; others: string[] 
     if (files.has(file)) continue;
     const code = readFileSync(file, 'utf8').replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
     files.set(file, code);
-    for (const [, specifier = ''] of code.matchAll(/\b(?:from|import)\s*\(?\s*['"]([^'"]+)['"]/g)) {
+    for (const [, specifier = ''] of code.matchAll(/(?<![\w/'"])(?:from|import)\s*\(?\s*['"]([^'"]+)['"]/g)) {
       const path = join(dirname(file), specifier);
       if (specifier.startsWith('.'))
         waiting.push(file.endsWith('.d.ts') ? path.replace(/\.ts$/, '.d.ts') : path);
