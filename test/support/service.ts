@@ -36,6 +36,12 @@ export interface Answer {
 
 const startMilliseconds = 30_000;
 
+/** Process groups of services that run. None outlives the process that started it. */
+const groups = new Set<number>();
+process.once('exit', () => {
+  for (const pid of groups) process.kill(-pid, 'SIGKILL');
+});
+
 /** The real service as its own process group on a free port of 127.0.0.1. */
 export async function startTestService({
   dataDir,
@@ -50,6 +56,11 @@ export async function startTestService({
     stdio: ['ignore', 'pipe', 'pipe'],
     env: childEnvironment({ STATHERA_LISTEN: '127.0.0.1:0', STATHERA_DATA_DIR: directory, ...env }),
   });
+  const group = child.pid;
+  if (group !== undefined) {
+    groups.add(group);
+    child.once('close', () => groups.delete(group));
+  }
   const output = { stdout: '', stderr: '' };
   child.stdout?.on('data', (chunk) => {
     output.stdout += chunk;
