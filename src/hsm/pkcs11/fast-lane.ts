@@ -43,8 +43,16 @@ export interface FastLane {
   oldestMs(): number;
 }
 
-/** Starts the fast lane's thread. @param onExit called when it ends, asked to or not */
-export function startFastLane(settings: FastSettings, onExit: (asked: boolean) => void): FastLane {
+/**
+ * Starts the fast lane's thread.
+ * @param onExit called when it ends, asked to or not
+ * @param batchOperations most in one batch: of long ones few, so that a batch is no hung call
+ */
+export function startFastLane(
+  settings: FastSettings,
+  onExit: (asked: boolean) => void,
+  batchOperations = maxBatchOperations,
+): FastLane {
   const worker = new Worker(siblingModule(import.meta.url, 'fast-worker'), {
     workerData: settings,
     execArgv: [],
@@ -100,7 +108,7 @@ export function startFastLane(settings: FastSettings, onExit: (asked: boolean) =
   function send(): void {
     const operations: QueuedOperation[] = [];
     let bytes = batchOverheadBytes;
-    while (head < queue.length && operations.length < maxBatchOperations) {
+    while (head < queue.length && operations.length < batchOperations) {
       const next = queue[head];
       if (next === undefined) break;
       const more = operationBytes(next);

@@ -35,6 +35,8 @@ export interface Lanes {
   abandon(): void;
 }
 
+/** RSA-4096 takes some milliseconds, on a busy machine a hundred. */
+const signaturesAtOnce = 8;
 /** How far its thread gives way where the cores are busy. */
 const niceOf: Readonly<Record<Beside, number>> = { signatures: 10, pairs: 15 };
 /** A pair may take so long: RSA-4096 has no bound, and a busy machine made one in 20 s. */
@@ -112,6 +114,7 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
         const lane = startFastLane(
           { ...fastSettings, nice: niceOf[name] },
           track(() => besides.delete(name)),
+          signaturesAtOnce,
         );
         beside = { lane, generation: 0 };
         besides.set(name, beside);

@@ -31,7 +31,7 @@ export function fitsBlob(kind: KeyKind, { length }: Uint8Array): boolean {
   return length === keyBytes[kind] + 8;
 }
 
-/** Mechanisms the service cannot do without; the wrap mechanism is a setting. */
+/** Mechanisms that the service needs, those of ECDSA and RSA for such keys alone; the wrap mechanism is a setting. */
 export function neededMechanisms(wrapMechanism: number): Readonly<Record<string, number>> {
   return {
     CKM_AES_GCM: pkcs11js.CKM_AES_GCM,
@@ -42,6 +42,11 @@ export function neededMechanisms(wrapMechanism: number): Readonly<Record<string,
     CKM_SHA384_HMAC: pkcs11js.CKM_SHA384_HMAC,
     CKM_SHA512_HMAC: pkcs11js.CKM_SHA512_HMAC,
     CKM_GENERIC_SECRET_KEY_GEN: pkcs11js.CKM_GENERIC_SECRET_KEY_GEN,
+    CKM_EC_KEY_PAIR_GEN: pkcs11js.CKM_EC_KEY_PAIR_GEN,
+    CKM_ECDSA: pkcs11js.CKM_ECDSA,
+    CKM_RSA_PKCS_KEY_PAIR_GEN: pkcs11js.CKM_RSA_PKCS_KEY_PAIR_GEN,
+    CKM_RSA_PKCS: pkcs11js.CKM_RSA_PKCS,
+    CKM_RSA_PKCS_PSS: pkcs11js.CKM_RSA_PKCS_PSS,
   };
 }
 
