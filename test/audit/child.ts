@@ -54,8 +54,9 @@ async function loop(changes: boolean): Promise<void> {
     try {
       await write(log, entry, changes);
     } catch (error) {
-      // It goes on when it has another slot.
-      if (!isServiceError(error, 'audit/unavailable')) throw error;
+      // One that was stopped finds its connections ended, and goes on when it has another slot.
+      if (!isServiceError(error, 'audit/unavailable') && !isServiceError(error, 'store/unavailable'))
+        throw error;
       await new Promise((resolve) => setTimeout(resolve, 20));
       continue;
     }
