@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import { whyNoPostgres } from './test/support/postgres.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
 
@@ -7,13 +8,23 @@ const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
 const seed = Number(process.env['STATHERA_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 if (!Number.isSafeInteger(seed)) throw new Error('STATHERA_TEST_SEED must be an integer');
 
+const env = { STATHERA_TEST_SEED: String(seed) };
+
+// What a client can tell of the service must not depend on the database: these files are run over both.
+const overBoth = [
+  'test/access/{lifetime,namespaces,patterns,recorded,scopes,tokens}.test.ts',
+  'test/envelope/{batch,roundtrip}.test.ts',
+  'test/keys/keys.test.ts',
+];
+const why = whyNoPostgres();
+if (why !== undefined) process.stdout.write(`left out over PostgreSQL: ${why}\n`);
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     // Native modules and the token live in the process: each test file gets its own.
     pool: 'forks',
     maxWorkers: Math.max(2, availableParallelism()),
-    env: { STATHERA_TEST_SEED: String(seed) },
+    env,
     provide: { seed },
     globalSetup: ['test/setup/global.ts'],
     setupFiles: ['test/setup/properties.ts'],
@@ -22,5 +33,21 @@ export default defineConfig({
     teardownTimeout: 10_000,
     allowOnly: false,
     passWithNoTests: false,
+    projects: [
+      { extends: true, test: { name: 'sqlite', include: ['test/**/*.test.ts'] } },
+      ...(why === undefined
+        ? [
+            {
+              extends: true as const,
+              test: {
+                name: 'postgres',
+                include: overBoth,
+                env: { ...env, STATHERA_TEST_DATABASE: 'postgres' },
+                globalSetup: [],
+              },
+            },
+          ]
+        : []),
+    ],
   },
 });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startTestService, type TestService } from '../support/service.ts';
-import { auditRecords, freshName, makeKey, makeToken, plaintext, recordsOnDisk, seal } from './support.ts';
+import { auditRecords, freshName, makeKey, makeToken, plaintext, recordsKept, seal } from './support.ts';
 
 let service: TestService;
 beforeAll(async () => {
@@ -118,7 +118,7 @@ test('records a batch with its items', async () => {
 
 /** Guarantees that refusals of strangers are counted, every one, and are a few records and not thousands. */
 test('counts what strangers are refused', async () => {
-  const before = await recordsOnDisk(service.dataDir);
+  const before = await recordsKept(service);
   const attempts = 700;
   const answers: number[] = [];
   const client = async () => {
@@ -136,7 +136,7 @@ test('counts what strangers are refused', async () => {
   const lost = await service.call('GET', '/no/such/place', undefined, { token: null });
   expect(lost.status).toBe(404);
   expect(await service.stop()).toBe(0);
-  const added = (await recordsOnDisk(service.dataDir)).slice(before.length);
+  const added = (await recordsKept(service)).slice(before.length);
   const counted = (code: string) =>
     added.filter((record) => record.code === code).reduce((sum, { count = 0 }) => sum + count, 0);
   expect(counted('access/unauthenticated')).toBe(attempts);

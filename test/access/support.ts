@@ -1,5 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import pg from 'pg';
 import type { Answer, TestService } from '../support/service.ts';
 
 export const plaintext = Buffer.from('a message').toString('base64');
@@ -97,11 +99,45 @@ export async function auditRecords(
   return records;
 }
 
+/** What is in the service's database, past the service. @param text with `$1` for a parameter */
+export async function rowsOf(
+  { dataDir, databaseUrl }: TestService,
+  text: string,
+  ...parameters: string[]
+): Promise<Record<string, unknown>[]> {
+  if (databaseUrl !== undefined) {
+    const client = new pg.Client({ connectionString: databaseUrl });
+    await client.connect();
+    try {
+      return (await client.query<Record<string, unknown>>(text, parameters)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+  const database = new Database(join(dataDir, 'stathera.db'), { readonly: true });
+  try {
+    return database.prepare(text.replaceAll(/\$\d/g, '?')).all(...parameters) as Record<string, unknown>[];
+  } finally {
+    database.close();
+  }
+}
+
+/** Every record of the log, those of the service itself too, oldest first, wherever the log is. */
+export async function recordsKept(service: TestService): Promise<AuditRecord[]> {
+  if (service.databaseUrl === undefined) return await recordsOnDisk(service.dataDir);
+  const rows = await rowsOf(service, 'select bytes from audit_segment_bytes order by writer, number, start');
+  return recordsIn(rows.map(({ bytes }) => String(bytes)));
+}
+
 /** Every record in the files of a data directory, those of the service itself too, oldest first. */
 export async function recordsOnDisk(dataDir: string): Promise<AuditRecord[]> {
   const directory = join(dataDir, 'audit');
   const files = (await readdir(directory)).filter((name) => name.endsWith('.ndjson')).toSorted();
   const texts = await Promise.all(files.map((name) => readFile(join(directory, name), 'utf8')));
+  return recordsIn(texts);
+}
+
+function recordsIn(texts: readonly string[]): AuditRecord[] {
   return texts
     .flatMap((text) => text.split('\n'))
     .filter((line) => line.startsWith('{"sequence":'))

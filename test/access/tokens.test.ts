@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startTestService, type TestService } from '../support/service.ts';
-import { auditRecords, comparable, created, freshName, makeToken } from './support.ts';
+import { auditRecords, comparable, created, freshName, makeToken, rowsOf } from './support.ts';
 
 let service: TestService;
 beforeAll(async () => {
@@ -44,19 +42,14 @@ test('shows a secret once and keeps its hash', async () => {
   expect(items.find((item) => item.name === name)).toEqual(shown);
   const bytes = Buffer.from((secret ?? '').slice(4), 'base64url').subarray(16);
   expect(text).not.toContain(secret?.slice(30));
-  const db = new Database(join(service.dataDir, 'stathera.db'), { readonly: true });
-  try {
-    const rows = db.prepare('select * from tokens where name = ?').all(name) as Record<string, unknown>[];
-    expect(rows).toHaveLength(1);
-    expect(rows[0]?.['secret_hash']).toEqual(createHash('sha256').update(bytes).digest());
-    const values = Object.values(rows[0] ?? {}).map((value) =>
-      Buffer.isBuffer(value) ? value.toString('hex') : String(value),
-    );
-    expect(values.join(' ')).not.toContain(bytes.toString('hex'));
-    expect(values.join(' ')).not.toContain(secret?.slice(30));
-  } finally {
-    db.close();
-  }
+  const rows = await rowsOf(service, 'select * from tokens where name = $1', name);
+  expect(rows).toHaveLength(1);
+  expect(rows[0]?.['secret_hash']).toEqual(createHash('sha256').update(bytes).digest());
+  const values = Object.values(rows[0] ?? {}).map((value) =>
+    Buffer.isBuffer(value) ? value.toString('hex') : String(value),
+  );
+  expect(values.join(' ')).not.toContain(bytes.toString('hex'));
+  expect(values.join(' ')).not.toContain(secret?.slice(30));
 });
 
 /** Guarantees that a token works until the moment it expires and not from then on; the past is no expiry. */
@@ -200,13 +193,8 @@ test('creates a token once for an Idempotency-Key', async () => {
   // Another caller's key of the same text is another key.
   const colleague = await makeToken(service, { scopes: ['access:admin'] });
   expect((await create(body, colleague.secret)).status).toBe(201);
-  const db = new Database(join(service.dataDir, 'stathera.db'), { readonly: true });
-  try {
-    const rows = db.prepare('select answer from idempotency where operation = ?').all('access.create-token');
-    expect(rows).toEqual([{ answer: null }, { answer: null }]);
-  } finally {
-    db.close();
-  }
+  const asked = 'select answer from idempotency where operation = $1';
+  expect(await rowsOf(service, asked, 'access.create-token')).toEqual([{ answer: null }, { answer: null }]);
 });
 
 /** Guarantees the same when the retries come at once: one is done, the others are told so. */

@@ -1,10 +1,21 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { bootstrapToken, childEnvironment, freshDataDir, mainFile, removeDirectory } from './data.ts';
+import {
+  bootstrapToken,
+  childEnvironment,
+  emptyDirectory,
+  freshDataDir,
+  mainFile,
+  removeDirectory,
+  runMain,
+} from './data.ts';
+import { startPostgres, type TestPostgres } from './postgres.ts';
 
 export interface TestService {
   readonly url: string;
   readonly dataDir: string;
+  /** Where it is no file of the data directory. */
+  readonly databaseUrl?: string | undefined;
   /** The token that has every scope. */
   readonly token: string;
   readonly pid: number;
@@ -34,6 +45,27 @@ export interface Answer {
   readonly body: Readonly<Record<string, unknown>>;
 }
 
+let server: Promise<TestPostgres> | undefined;
+
+/** One server a test file, gone with its process. */
+function sharedPostgres(): Promise<TestPostgres> {
+  server ??= startPostgres().then((started) => {
+    process.once('exit', () => started.removeNow());
+    return started;
+  });
+  return server;
+}
+
+/** A place for a new service, over the database that this run is for. */
+async function newPlace(env: Readonly<Record<string, string>>) {
+  if (process.env['STATHERA_TEST_DATABASE'] !== 'postgres' || env['STATHERA_DATABASE_URL'] !== undefined)
+    return { directory: await freshDataDir(), database: {} };
+  const directory = await emptyDirectory();
+  const database = { STATHERA_DATABASE_URL: await (await sharedPostgres()).createDatabase() };
+  await runMain(['init'], { STATHERA_DATA_DIR: directory, ...database });
+  return { directory, database };
+}
+
 const startMilliseconds = 30_000;
 
 /** Process groups of services that run. None outlives the process that started it. */
@@ -50,11 +82,13 @@ export async function startTestService({
   dataDir?: string;
   env?: Readonly<Record<string, string>>;
 } = {}): Promise<TestService> {
-  const directory = dataDir ?? (await freshDataDir());
+  const place = dataDir === undefined ? await newPlace(env) : { directory: dataDir, database: {} };
+  const { directory, database } = place;
+  const settings = { ...database, ...env };
   const child = spawn(process.execPath, [mainFile, 'serve'], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: childEnvironment({ STATHERA_LISTEN: '127.0.0.1:0', STATHERA_DATA_DIR: directory, ...env }),
+    env: childEnvironment({ STATHERA_LISTEN: '127.0.0.1:0', STATHERA_DATA_DIR: directory, ...settings }),
   });
   const group = child.pid;
   if (group !== undefined) {
@@ -83,6 +117,7 @@ export async function startTestService({
   return {
     url,
     dataDir: directory,
+    databaseUrl: (settings as Record<string, string>)['STATHERA_DATABASE_URL'],
     token,
     pid,
     stdout: () => output.stdout,
