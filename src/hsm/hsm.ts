@@ -22,6 +22,9 @@ export type SignatureMechanism = 'ecdsa' | 'rsa-pkcs1' | 'rsa-pss';
 /** The token's root: AES-256, never leaves it, wraps and unwraps only. */
 export const root = 'root';
 
+/** Of the RSA key by which a token is handed other tokens' keys. */
+export const transportKeyBits = 4096;
+
 /** Everything an adapter needs to bring a key into the token: immutable, and the same for one `id` for ever. */
 export interface KeyRef {
   /** Unique over all keys (a UUID): what handles are cached by. */
@@ -88,6 +91,19 @@ export interface Hsm {
    * destroyed at once. @throws HsmRejected when the blob does not unwrap
    */
   rewrap(key: KeyRef, to: KeyRef | typeof root): Promise<Uint8Array>;
+
+  /**
+   * Wraps a secret key for another token: RSAES-OAEP (RFC 8017 §7.1, SHA-1) under that one's transport key, inside this
+   * token, through a handle with no other usage that is destroyed at once.
+   * @param publicKey RSAPublicKey of RFC 8017 A.1.1 in DER, of `transportKeyBits`
+   */
+  transport(key: KeyRef, publicKey: Uint8Array): Promise<Uint8Array>;
+
+  /**
+   * Takes a key that `transport` wrapped under this token's transport key, and gives it wrapped under the root.
+   * @throws HsmRejected when it does not open, or is of another length than its kind
+   */
+  receive(kind: SecretKind, transported: Uint8Array): Promise<Uint8Array>;
 
   /** AES-GCM: ciphertext ‖ tag. @see NIST SP 800-38D */
   encrypt(key: KeyRef, input: GcmInput): Promise<Uint8Array>;

@@ -118,6 +118,8 @@ async function open(settings: Pkcs11Settings, log: HsmLog, limits: LinkLimits): 
     generatePair: (kind, under) => admit(() => keys.generatePair(kind, under)),
     sign: (key, mechanism, data) => attempt(() => submit(signDraft(key, mechanism, data), key)),
     rewrap: (key, to) => admit(() => keys.rewrap(key, to)),
+    transport: (key, publicKey) => admit(() => keys.transport(key, publicKey)),
+    receive: (kind, transported) => admit(() => keys.receive(kind, transported)),
     encrypt: (key, input) =>
       attempt(() => {
         requireKind(key, 'aes-128', 'aes-256');

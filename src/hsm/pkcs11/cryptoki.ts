@@ -5,8 +5,10 @@ export type Cryptoki = pkcs11js.PKCS11;
 /** A CK_ULONG handle as pkcs11js gives it: 8 bytes, native order. */
 export type Handle = Buffer;
 
-/** Session flags of every session of ours: serial (required) and read-only, since no token object changes. */
+/** Session flags of every session of the service: serial (required) and read-only, since no token object changes. */
 export const readOnlySession = pkcs11js.CKF_SERIAL_SESSION;
+/** Of a session in which the set-up makes an object that stays. */
+export const writableSession = pkcs11js.CKF_SERIAL_SESSION | pkcs11js.CKF_RW_SESSION;
 
 /** PKCS#11 v3.1 return values this adapter tells apart. */
 export const CKR = {

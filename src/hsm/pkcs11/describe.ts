@@ -1,6 +1,6 @@
 import pkcs11js from 'pkcs11js';
 import type { TokenReport } from '../hsm.ts';
-import { type Cryptoki, type Handle, readOnlySession } from './cryptoki.ts';
+import { type Cryptoki, type Handle, readOnlySession, writableSession } from './cryptoki.ts';
 import { keepsUnextractable } from './custody.ts';
 import {
   findRoot,
@@ -47,10 +47,14 @@ export function describeHere(settings: TokenSettings): TokenReport {
   });
 }
 
-/** Logs in with the one try that a PIN has, works, and leaves the module. */
+/**
+ * Logs in with the one try that a PIN has, works, and leaves the module.
+ * @param options `writable`: for who makes an object that stays
+ */
 export function inSession<Result>(
   settings: TokenSettings,
   work: (cryptoki: Cryptoki, session: Handle, slot: Handle) => Result,
+  { writable = false } = {},
 ): Result {
   requireUntriedPin(settings.pinFile);
   Object.assign(process.env, moduleEnvironment(settings.softhsmConf));
@@ -59,7 +63,7 @@ export function inSession<Result>(
   initializeConfiguredModule(cryptoki, settings);
   try {
     const slot = findSlot(cryptoki, settings.tokenLabel);
-    const session = cryptoki.C_OpenSession(slot, readOnlySession);
+    const session = cryptoki.C_OpenSession(slot, writable ? writableSession : readOnlySession);
     logIn(cryptoki, session, settings.pinFile, () => undefined);
     return work(cryptoki, session, slot);
   } finally {

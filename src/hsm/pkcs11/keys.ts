@@ -1,8 +1,17 @@
+import { createPublicKey } from 'node:crypto';
 import { wipe } from '../../core/bytes.ts';
-import { HsmRejected, type KeyRef, type PairKind, type root, type SecretKind } from '../hsm.ts';
+import {
+  HsmRejected,
+  type KeyRef,
+  type PairKind,
+  type root,
+  type SecretKind,
+  transportKeyBits,
+} from '../hsm.ts';
 import { failedOnce } from './bring-up.ts';
 import { createHandleCache, type HandleCache, type HeldKey } from './handles.ts';
 import { fitsBlob, valueBytes } from './objects.ts';
+import { isPair } from './pair-objects.ts';
 import type { KeyHandle, PairRequest, SlowAnswer, SlowRequest, Wrapper } from './slow-protocol.ts';
 import type { TokenLink } from './token-link.ts';
 
@@ -20,6 +29,8 @@ export interface TokenKeys {
   generatePair(kind: PairKind, under: KeyRef): Promise<{ blob: Uint8Array; publicKey: Uint8Array }>;
   importSecret(kind: SecretKind, value: Uint8Array, under: KeyRef): Promise<Uint8Array>;
   rewrap(key: KeyRef, to: KeyRef | typeof root): Promise<Uint8Array>;
+  transport(key: KeyRef, publicKey: Uint8Array): Promise<Uint8Array>;
+  receive(kind: SecretKind, transported: Uint8Array): Promise<Uint8Array>;
   probe(): Promise<void>;
   evict(keyId: string): Promise<void>;
   clear(): void;
@@ -135,6 +146,22 @@ export function createTokenKeys(link: () => Link, handleLimit: number): TokenKey
         await askWith([key.under, to], (...held) => request(held[0] ?? 'root', held[1] ?? 'root')),
       );
     },
+    async transport(key, publicKey) {
+      const { kind, blob } = key;
+      if (isPair(kind)) throw new RangeError('a secret key is handed over, never a pair');
+      requireTransportKey(publicKey);
+      requireUnwrappable(key);
+      const request = (under: Wrapper): SlowRequest => ({
+        ...{ type: 'transport', kind, blob, under, publicKey },
+      });
+      return blobOf(await askWith([key.under], request));
+    },
+    async receive(kind, transported) {
+      if (transported.length !== transportKeyBits / 8) throw new HsmRejected();
+      const blob = blobOf(await link().ask({ type: 'receive', kind, transported }));
+      if (!fitsBlob(kind, blob)) throw new HsmRejected();
+      return blob;
+    },
     async probe() {
       const answer = await link().ask({ type: 'probe' });
       if (answer.outcome !== 'done') throw failure(answer);
@@ -148,6 +175,13 @@ export function createTokenKeys(link: () => Link, handleLimit: number): TokenKey
       keks.clear();
     },
   };
+}
+
+/** @throws RangeError */
+function requireTransportKey(publicKey: Uint8Array): void {
+  const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'pkcs1' });
+  if (key.asymmetricKeyDetails?.modulusLength !== transportKeyBits)
+    throw new RangeError(`a transport key has ${transportKeyBits} bits`);
 }
 
 /** @throws HsmRejected for a blob of another length: some other kind's key; RangeError for a chain too long */

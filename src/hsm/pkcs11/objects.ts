@@ -157,7 +157,7 @@ export function rootTemplate(id: Uint8Array, wrapMechanism: number | undefined) 
 }
 
 /** CKA_ALLOWED_MECHANISMS: an array of CK_MECHANISM_TYPE, 8 bytes each, little endian on what we run on. */
-function mechanismList(mechanism: number): Buffer {
+export function mechanismList(mechanism: number): Buffer {
   const list = Buffer.alloc(8);
   list.writeBigUInt64LE(BigInt(mechanism));
   return list;

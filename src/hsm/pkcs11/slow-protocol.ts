@@ -30,6 +30,14 @@ export type SlowRequest =
       readonly under: Wrapper;
       readonly to: Wrapper;
     }
+  | {
+      readonly type: 'transport';
+      readonly kind: SecretKind;
+      readonly blob: Uint8Array;
+      readonly under: Wrapper;
+      readonly publicKey: Uint8Array;
+    }
+  | { readonly type: 'receive'; readonly kind: SecretKind; readonly transported: Uint8Array }
   | { readonly type: 'destroy'; readonly keys: readonly KeyHandle[] }
   | { readonly type: 'probe' }
   | { readonly type: 'finish' };

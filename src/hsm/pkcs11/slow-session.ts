@@ -10,6 +10,7 @@ import { generateMechanism, generateTemplate, inUseTemplate, transitTemplate } f
 import type { HsmLog } from './settings.ts';
 import type { SlowAnswer, SlowRequest, SlowSettings, TokenDescription, Wrapper } from './slow-protocol.ts';
 import { TokenRefusal } from './token-refusal.ts';
+import { unwrapTransported, wrapForTransport } from './transport.ts';
 import { createWrapping, type Wrapping } from './wrapping.ts';
 
 type KeyRequest = Exclude<SlowRequest, { type: 'initialize' | 'finish' }>;
@@ -28,6 +29,7 @@ interface Token {
   readonly cryptoki: Cryptoki;
   readonly session: Handle;
   readonly root: Handle;
+  readonly rootId: string;
   readonly generation: number;
   readonly wrapping: Wrapping;
 }
@@ -53,7 +55,7 @@ export function openSlowSession(
   const { root, rootId } = findRoot(cryptoki, session);
   const wrapping = createWrapping(cryptoki, session, { root, wrapMechanism });
   wrapping.probeRoot();
-  const token = { cryptoki, session, root, generation, wrapping };
+  const token = { cryptoki, session, root, rootId, generation, wrapping };
   return {
     token: {
       rootId,
@@ -116,6 +118,8 @@ function perform(token: Token, request: KeyRequest): SlowAnswer {
   if (request.type === 'import') return importValue(token, request);
   if (request.type === 'unwrap') return unwrap(token, request);
   if (request.type === 'rewrap') return rewrap(token, request);
+  if (request.type === 'transport') return transport(token, request);
+  if (request.type === 'receive') return receive(token, request);
   if (request.type === 'probe') step('root', () => token.wrapping.probeRoot());
   else destroy(token, request);
   return { outcome: 'done' };
@@ -177,6 +181,25 @@ function rewrap(token: Token, { kind, blob, under, to }: RequestOf<'rewrap'>): S
   const [old, by] = [resolve(token, under), resolve(token, to)];
   const key = step(under, () => token.wrapping.unwrap(old, blob, transitTemplate(kind)));
   return wrapTransit(token, key, { by, under: to, kind });
+}
+
+function transport(token: Token, { kind, blob, under, publicKey }: RequestOf<'transport'>): SlowAnswer {
+  const { cryptoki, session, wrapping } = token;
+  const by = resolve(token, under);
+  const key = step(under, () => wrapping.unwrap(by, blob, transitTemplate(kind)));
+  try {
+    const transported = step(undefined, () => wrapForTransport(cryptoki, session, { publicKey, key }));
+    return { outcome: 'blob', blob: transported };
+  } finally {
+    wrapping.destroy(key);
+  }
+}
+
+function receive(token: Token, { kind, transported }: RequestOf<'receive'>): SlowAnswer {
+  const { cryptoki, session, root, rootId } = token;
+  const template = transitTemplate(kind);
+  const key = step(undefined, () => unwrapTransported(cryptoki, session, { rootId, transported, template }));
+  return wrapTransit(token, key, { by: root, under: 'root', kind });
 }
 
 function destroy(token: Token, { keys }: RequestOf<'destroy'>): void {

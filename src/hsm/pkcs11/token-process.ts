@@ -8,10 +8,13 @@ import { describeHere, inSession } from './describe.ts';
 import { provisionHere } from './provision.ts';
 import type { TokenAnswer, TokenRequest } from './token.ts';
 import { TokenRefusal } from './token-refusal.ts';
+import { transportKeyHere } from './transport-key.ts';
 
 function answer(request: TokenRequest): TokenAnswer {
   try {
     if (request.type === 'provision') return { type: 'provisioned', token: provisionHere(request.settings) };
+    if (request.type === 'transport-key')
+      return { type: 'transport-key', key: transportKeyHere(request.settings) };
     if (request.type === 'check-pin') {
       inSession(request.settings, () => undefined);
       return { type: 'pin-taken' };

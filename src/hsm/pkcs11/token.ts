@@ -16,13 +16,20 @@ export interface ProvisionedToken {
   readonly created: boolean;
 }
 
+export interface TransportKey {
+  readonly rootId: string;
+  /** RSAPublicKey (RFC 8017 A.1.1) in DER. */
+  readonly publicKey: Uint8Array;
+}
+
 export type TokenRequest = {
-  readonly type: 'provision' | 'describe' | 'check-pin';
+  readonly type: 'provision' | 'transport-key' | 'describe' | 'check-pin';
   readonly settings: TokenSettings;
 };
 
 export type TokenAnswer =
   | { readonly type: 'provisioned'; readonly token: ProvisionedToken }
+  | { readonly type: 'transport-key'; readonly key: TransportKey }
   | { readonly type: 'described'; readonly report: TokenReport }
   | { readonly type: 'pin-taken' }
   | { readonly type: 'refused'; readonly detail: string }
@@ -40,6 +47,17 @@ export async function provisionToken(settings: TokenSettings): Promise<Provision
   const answer = await ask('provision', settings);
   if (answer.type !== 'provisioned') throw refusal(answer);
   return answer.token;
+}
+
+/**
+ * Makes sure of the key pair that this token is handed other tokens' keys by: RSA-4096, which takes seconds. Killed at
+ * any point, the next call finishes. Spends at most one try of the PIN.
+ * @throws ServiceError `hsm/unavailable` whose detail tells what to do
+ */
+export async function provisionTransportKey(settings: TokenSettings): Promise<TransportKey> {
+  const answer = await ask('transport-key', settings);
+  if (answer.type !== 'transport-key') throw refusal(answer);
+  return answer.key;
 }
 
 /**
@@ -79,6 +97,8 @@ function ask(type: TokenRequest['type'], settings: TokenSettings): Promise<Token
   const child = fork(fileURLToPath(siblingModule(import.meta.url, 'token-process')), [], {
     execArgv: [],
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    // Bytes stay bytes.
+    serialization: 'advanced',
   });
   child.send(request);
   return answerOf(child);
