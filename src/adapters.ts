@@ -11,6 +11,10 @@ export interface Adapters {
   openHsm(settings: Config['hsm'], note: Note): Promise<Hsm>;
   /** Makes sure of the token and its root. */
   provisionToken(settings: Config['hsm']): Promise<{ readonly rootId: string; readonly created: boolean }>;
+  /** Makes sure of the key pair that the token is handed other tokens' keys by. Takes seconds the first time. */
+  provisionTransportKey(
+    settings: Config['hsm'],
+  ): Promise<{ readonly rootId: string; readonly publicKey: Uint8Array }>;
   /** Logs in to the token once and out again. @throws ServiceError `hsm/unavailable` */
   checkPin(settings: Config['hsm']): Promise<void>;
   describeToken(settings: Config['hsm']): Promise<TokenReport>;

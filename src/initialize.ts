@@ -33,10 +33,7 @@ export const bootstrapTokenName = 'bootstrap';
 export async function initialize(config: Config, adapters: Adapters, note: Note): Promise<Initialized> {
   const done: string[] = [];
   const { dataDir } = config;
-  mkdirDurably(dataDir);
-  await chmod(dataDir, 0o700);
-  mkdirDurably(dirname(config.hsm.pinFile));
-  const token = await adapters.provisionToken(config.hsm);
+  const token = await ensureToken(config, adapters);
   if (token.created) done.push('token and root');
   const hsm = await adapters.openHsm(config.hsm, note);
   try {
@@ -55,8 +52,24 @@ export async function initialize(config: Config, adapters: Adapters, note: Note)
   } finally {
     await hsm.close();
   }
-  createDurably(join(dataDir, 'initialized'), 'the set-up of this directory is complete\n');
+  markInitialized(dataDir);
   return { bootstrapTokenFile: bootstrapTokenFile(config), done };
+}
+
+/** The data directory, and in it the token with its root. */
+export async function ensureToken(
+  { dataDir, hsm }: Config,
+  adapters: Adapters,
+): ReturnType<Adapters['provisionToken']> {
+  mkdirDurably(dataDir);
+  await chmod(dataDir, 0o700);
+  mkdirDurably(dirname(hsm.pinFile));
+  return await adapters.provisionToken(hsm);
+}
+
+/** The service starts in this directory from now on. */
+export function markInitialized(dataDir: string): void {
+  createDurably(join(dataDir, 'initialized'), 'the set-up of this directory is complete\n');
 }
 
 export function bootstrapTokenFile(config: Config): string {

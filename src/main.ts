@@ -15,6 +15,7 @@ async function loadAdapters(): Promise<Adapters> {
     openHsm: (settings, note) => hsm.openPkcs11Hsm(settings, { log: note }),
     checkPin: token.checkPin,
     provisionToken: token.provisionToken,
+    provisionTransportKey: token.provisionTransportKey,
     describeToken: token.describeToken,
     async openStore(database, { readonly = false } = {}) {
       if (database.kind === 'sqlite') {

@@ -29,7 +29,7 @@ import { housekeeping } from './jobs/housekeeping.ts';
 import { createJobs } from './jobs/jobs.ts';
 import { createKeys } from './keys/keys.ts';
 import { createPublicKeys } from './keys/public-keys.ts';
-import { makeSystemKey, openSystemKeys, storeSystemKey } from './keys/system-keys.ts';
+import { makeSystemKey, openSystemKeys, type SystemKeys, storeSystemKey } from './keys/system-keys.ts';
 import { createMacs, createMacWork } from './macs/macs.ts';
 import { exposeParts } from './measurements.ts';
 import { createSigning } from './signing/signing.ts';
@@ -88,7 +88,9 @@ export async function startService(
     const parts = await composeParts({ config, adapters, log, note, expose, hsm, store, closers });
     closers.push(() => parts.keys.close());
     closers.push(() => parts.threads.close());
+    let settling = settle(parts.systemKeys, log);
     const flusher = setInterval(() => {
+      settling = settle(parts.systemKeys, log);
       parts.keys
         .flush()
         .catch((error: unknown) => log.warn({ code: codeOf(error) }, 'last uses were not written'));
@@ -96,7 +98,10 @@ export async function startService(
         .sweep()
         .catch((error: unknown) => log.warn({ code: codeOf(error) }, 'expired imports were not deleted'));
     }, flushMilliseconds);
-    closers.push(async () => clearInterval(flusher));
+    closers.push(async () => {
+      clearInterval(flusher);
+      await settling;
+    });
     closers.push(() => parts.jobs.close());
     const listener = await listen(parts.app, {
       ...config.listen,
@@ -151,7 +156,11 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
   const namespaces = createNamespaces({
     ...{ store, rows, clock, operations, region: config.region },
     provision: async (namespaceId) =>
-      await storeSystemKey(rows, await makeSystemKey({ hsm, clock, purpose: 'kek', namespaceId })),
+      await storeSystemKey(
+        rows,
+        await makeSystemKey({ hsm, clock, purpose: 'kek', namespaceId }),
+        systemKeys.handover,
+      ),
   });
   const keys = createKeys({
     ...{ store, hsm, systemKeys, operations, clock, revision },
@@ -216,7 +225,17 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     version,
     limits: config.admission,
   });
-  return { app, keys, imports, jobs, threads };
+  return { app, keys, imports, jobs, threads, systemKeys };
+}
+
+/** Keys on their way from token to token. Never throws: it is tried again a minute later. */
+async function settle(systemKeys: SystemKeys, log: Logger): Promise<void> {
+  try {
+    const { taken, handedOver } = await systemKeys.settle();
+    if (taken + handedOver > 0) log.info({ taken, handedOver }, 'system keys went from token to token');
+  } catch (error) {
+    log.warn({ code: codeOf(error) }, 'system keys for this token or another one are left where they are');
+  }
 }
 
 const probeMilliseconds = 2_000;

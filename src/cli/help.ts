@@ -5,7 +5,7 @@ export const programHelp = `Environment:
   STATHERA_DATA_DIR         the service's data directory (./data)
   STATHERA_ALLOW_CLEARTEXT  1 lets token and data go to another machine over http:
   NODE_EXTRA_CA_CERTS       PEM file with more authorities to trust
-  serve, init, doctor and audit verify take the service's other settings too: docs/configuration.md.
+  serve, init, doctor, hsm and audit verify take the service's other settings too: docs/configuration.md.
 
 Exit codes:
   0    done

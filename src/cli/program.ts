@@ -7,6 +7,7 @@ import { addBenchCommand } from './bench.ts';
 import { addCompletionCommand } from './completion.ts';
 import { addFileCommands } from './files.ts';
 import { programHelp } from './help.ts';
+import { addHsmCommands } from './hsm.ts';
 import { Interrupted } from './interrupt.ts';
 import { addJobCommands } from './jobs.ts';
 import { addKeyCommands } from './keys.ts';
@@ -41,6 +42,7 @@ export function createProgram(surroundings: Surroundings): Command {
   addAuditCommands(program, surroundings);
   addBenchCommand(program, surroundings);
   addMachineCommands(program, surroundings);
+  addHsmCommands(program, surroundings);
   addCompletionCommand(program);
   withExamples(program, 'stathera keys create payments', 'stathera encrypt --key payments report.pdf');
   return program.addHelpText('after', programHelp);

@@ -29,4 +29,8 @@ export const labels = {
   importKey: 'stathera/import/v1',
   /** Keys derived from an ECDH agreement. */
   exchangeDerive: 'stathera/exchange/derive/v1',
+  /** Fingerprint of what a token asks with for the system keys. */
+  enrolmentRequest: 'stathera/enrolment/request/v1',
+  /** MAC by which a token knows whose system keys it was handed. */
+  enrolmentConfirmation: 'stathera/enrolment/confirmation/v1',
 } as const;

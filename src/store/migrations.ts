@@ -105,10 +105,37 @@ const auditInDatabase: Migration = {
 
 const jobs: Migration = { number: 7, name: 'jobs', oldestCode: 6, up: createJobTables };
 
+/** Code before it makes keys for its own token alone; newer code hands them over to the others. */
+const enrolment: Migration = {
+  number: 8,
+  name: 'enrolment',
+  oldestCode: 6,
+  async up(db, { binary, text, integer }) {
+    await db.schema
+      .createTable('root_transport_keys')
+      .addColumn('root_id', text, (c) => c.primaryKey().notNull().references('roots.id'))
+      .addColumn('namespace_id', text, (c) => c.notNull())
+      .addColumn('public_key', binary, (c) => c.notNull())
+      .addColumn('created_at', 'bigint', (c) => c.notNull())
+      .addColumn('revision', integer, (c) => c.notNull())
+      .addColumn('mac', binary, (c) => c.notNull())
+      .execute();
+    await db.schema
+      .createTable('system_key_transports')
+      .addColumn('system_key_id', text, (c) => c.notNull().references('system_keys.id'))
+      .addColumn('root_id', text, (c) => c.notNull().references('root_transport_keys.root_id'))
+      .addColumn('namespace_id', text, (c) => c.notNull())
+      .addColumn('blob', binary, (c) => c.notNull())
+      .addColumn('mac', binary, (c) => c.notNull())
+      .addPrimaryKeyConstraint('system_key_transports_key', ['system_key_id', 'root_id'])
+      .execute();
+  },
+};
+
 /** In order, without gaps; a landed migration is never edited. */
 export const migrations: readonly Migration[] = [
   ...[first, dataKeyReuse, leases, imports, changes],
-  ...[auditInDatabase, jobs],
+  ...[auditInDatabase, jobs, enrolment],
 ];
 
 /**

@@ -22,6 +22,8 @@ const versionColumns = [
 const layouts = {
   system_keys: { 1: ['id', 'namespace_id', 'purpose', 'generation', 'state', 'created_at', 'revision'] },
   system_key_wrappings: { 1: ['system_key_id', 'root_id', 'namespace_id', 'blob'] },
+  root_transport_keys: { 1: ['root_id', 'namespace_id', 'public_key', 'created_at', 'revision'] },
+  system_key_transports: { 1: ['system_key_id', 'root_id', 'namespace_id', 'blob'] },
   namespaces: { 1: ['id', 'namespace_id', 'name', 'region', 'created_at', 'revision'] },
   keys: {
     1: keyColumns,

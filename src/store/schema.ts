@@ -19,6 +19,8 @@ export interface Schema {
   roots: { id: string; namespace_id: string; token_label: string; created_at: number };
   system_keys: SystemKeyRow;
   system_key_wrappings: SystemKeyWrappingRow;
+  root_transport_keys: RootTransportKeyRow;
+  system_key_transports: SystemKeyTransportRow;
   namespaces: NamespaceRow;
   keys: KeyRow;
   key_versions: KeyVersionRow;
@@ -50,6 +52,26 @@ export interface SystemKeyRow {
 
 /** A system key wrapped for one token: AES-KWP under that token's root. */
 export interface SystemKeyWrappingRow {
+  system_key_id: string;
+  root_id: string;
+  namespace_id: string;
+  blob: Uint8Array;
+  mac: Uint8Array;
+}
+
+/** An enrolled token's public key, by which other nodes hand system keys over to it. */
+export interface RootTransportKeyRow {
+  root_id: string;
+  namespace_id: string;
+  /** RSAPublicKey (RFC 8017 A.1.1) in DER. */
+  public_key: Uint8Array;
+  created_at: number;
+  revision: number;
+  mac: Uint8Array;
+}
+
+/** A system key on its way to a token: RSAES-OAEP under that token's transport key. Gone when it has a wrapping. */
+export interface SystemKeyTransportRow {
   system_key_id: string;
   root_id: string;
   namespace_id: string;

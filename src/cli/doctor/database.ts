@@ -4,8 +4,9 @@ import type { Adapters } from '../../adapters.ts';
 import type { Config } from '../../config.ts';
 import { ServiceError } from '../../core/errors.ts';
 import { bootstrapTokenFile, bootstrapTokenName } from '../../initialize.ts';
-import { schemaNumber } from '../../store/migrations.ts';
+import { migrations, schemaNumber } from '../../store/migrations.ts';
 import type { Store } from '../../store/store.ts';
+import { checkEnrolment } from './enrolment.ts';
 import { type Finding, failed, ok, warning } from './finding.ts';
 import { dateOf, detailOf } from './text.ts';
 
@@ -15,6 +16,7 @@ const backupMarker = 'last-backup';
 export async function checkDatabase(
   config: Config,
   adapters: Pick<Adapters, 'openStore'>,
+  rootId?: string,
 ): Promise<Finding[]> {
   const { database } = config;
   const name =
@@ -25,8 +27,14 @@ export async function checkDatabase(
     }
     const store = await adapters.openStore(database, { readonly: true });
     try {
+      const migrated = await schemaNumber(store.db);
+      const isOld = (migrated ?? 0) < (migrations.at(-1)?.number ?? 0);
       return [
-        ok('database', `${name}, migration ${await schemaNumber(store.db)}`),
+        ok(
+          'database',
+          `${name}, migration ${migrated}${isOld ? ': the next start brings it up to date' : ''}`,
+        ),
+        ...(rootId === undefined || isOld ? [] : [await checkEnrolment(store, rootId)]),
         await checkBootstrapToken(config, store),
         await checkBackups(config, store),
       ];

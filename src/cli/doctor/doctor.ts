@@ -19,11 +19,12 @@ export async function doctor(
   const config = readConfig(environment);
   const adapters = await load();
   const owner = statSync(config.dataDir, { throwIfNoEntry: false })?.uid;
+  const token = await checkToken(config, adapters, owner);
   const findings = [
     ...checkProcess(config),
     ...checkFiles(config),
-    ...(await checkToken(config, adapters, owner)),
-    ...(await checkDatabase(config, adapters)),
+    ...token.findings,
+    ...(await checkDatabase(config, adapters, token.rootId)),
     ...(await checkDisks(config)),
     await checkClock(config, adapters),
     ...checkListener(config, adapters.clock),

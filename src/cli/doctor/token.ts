@@ -9,10 +9,10 @@ export async function checkToken(
   { hsm, dataDir }: Config,
   adapters: Adapters,
   owner: number | undefined,
-): Promise<Finding[]> {
+): Promise<{ findings: Finding[]; rootId?: string }> {
   if (owner !== undefined && hsm.softhsmConf !== undefined && owner !== process.getuid?.()) {
     const text = `not as another user than ${owner}, who owns ${dataDir}: SoftHSM would leave files of this one`;
-    return [unchecked('token', text, 'run it as that user')];
+    return { findings: [unchecked('token', text, 'run it as that user')] };
   }
   let report: TokenReport;
   try {
@@ -20,9 +20,12 @@ export async function checkToken(
     report = await adapters.describeToken(hsm);
   } catch (error) {
     const next = 'check STATHERA_PKCS11_MODULE, STATHERA_PKCS11_TOKEN_LABEL, the PIN file and the device';
-    return [failed('token', detailOf(error), next)];
+    return { findings: [failed('token', detailOf(error), next)] };
   }
-  return [checkModule(report), checkPin(report), checkMechanisms(report)];
+  return {
+    findings: [checkModule(report), checkPin(report), checkMechanisms(report)],
+    rootId: report.root.id,
+  };
 }
 
 function checkModule({ module: { manufacturer, description, version }, custody }: TokenReport): Finding {

@@ -27,7 +27,7 @@ test('passes what is sound', async () => {
       permissions: 'ok',
     },
     ...{ module: 'ok', token: 'ok', mechanisms: 'ok', database: 'ok', clock: 'ok', listener: 'ok' },
-    ...{ 'bootstrap token': 'warning', backups: 'warning', service: 'unchecked' },
+    ...{ enrolment: 'ok', 'bootstrap token': 'warning', backups: 'warning', service: 'unchecked' },
   });
   const explained = tableRows(readDocument('docs/operate.md'), 'check').map(([name]) => name);
   const ofTls = ['certificate', 'handshake'];
