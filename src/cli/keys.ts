@@ -37,12 +37,12 @@ export function addKeyCommands(program: Command, surroundings: Surroundings): vo
     ['show', 'describe a key', (service, key) => service.getKey({ key })],
     [
       'rotate',
-      'make a new version and encrypt with it; the old ones go on decrypting',
+      'make a new version and use it from now on; the old ones go on decrypting and verifying',
       (service, key) => service.rotateKey({ key }),
     ],
     [
       'disable',
-      'refuse to encrypt and decrypt with a key, until it is enabled',
+      'refuse all that is done with a key, until it is enabled',
       (service, key) => service.updateKey({ key, state: 'disabled' }),
     ],
     ['enable', 'allow it again', (service, key) => service.updateKey({ key, state: 'enabled' })],
@@ -66,7 +66,7 @@ export function addKeyCommands(program: Command, surroundings: Surroundings): vo
 function addPublicKey(keys: Command, client: Surroundings['client']): void {
   const shown = keys
     .command('public-key')
-    .description('print the public key of an exchange key, for `stathera seal`, with its fingerprint')
+    .description('print the public key of a key pair, as `stathera seal` takes it, with its fingerprint')
     .argument(...keyArgument)
     .argument('[version]', 'its number (default: the current one)', wholeNumber(1, 999_999_999))
     .action(async (key: string, version: number | undefined) => {
@@ -84,7 +84,7 @@ function addPublicKey(keys: Command, client: Surroundings['client']): void {
 
 function addCreate(keys: Command, client: Surroundings['client']): void {
   // What an algorithm may be is the service's to say: this is what one of this version knows.
-  const algorithm = new Option('-a, --algorithm <algorithm>', 'what it encrypts with')
+  const algorithm = new Option('-a, --algorithm <algorithm>', 'says what the key is for, too')
     .choices(algorithms)
     .argParser(String)
     .default('aes-256-gcm');
@@ -116,6 +116,7 @@ function addCreate(keys: Command, client: Surroundings['client']): void {
     create,
     'stathera keys create payments --tag team=checkout',
     "stathera keys create logs --algorithm xaes-256-gcm --description 'never worn out'",
+    'stathera keys create inbox --algorithm x-wing',
   );
 }
 
@@ -161,6 +162,7 @@ function describe(key: Key): string[] {
     ['name', key.name],
     ['id', key.id],
     ['algorithm', key.algorithm],
+    ['purpose', key.purpose],
     ['protection', key.protection],
     ['state', key.state],
     ['current version', String(key.currentVersion)],

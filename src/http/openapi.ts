@@ -25,10 +25,15 @@ export function openApiDocument(routes: readonly AnyRoute[], version: string): J
     },
     servers: [{ url: '/' }],
     security: [{ bearer: [] }],
-    tags: [...new Set(routes.map((route) => route.tag)), 'system'].map((name) => ({ name })),
+    tags: [...tagsOf(routes), 'system'].map((name) => ({ name })),
     paths: { ...paths, ...systemPaths },
     components: componentsOf(shared),
   };
+}
+
+/** Each where its last route stands: some come earlier than the rest, for the router's sake. */
+function tagsOf(routes: readonly AnyRoute[]): string[] {
+  return [...new Set(routes.map(({ tag }) => tag).toReversed())].toReversed();
 }
 
 /** Every code a route can answer with: its own and those that come from HTTP, access and the parts below. */

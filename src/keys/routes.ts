@@ -79,7 +79,7 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       path: '/v1/keys/{key}/rotate',
       operationId: 'rotateKey',
       tag,
-      summary: 'Make a new version and encrypt with it from now on',
+      summary: 'Make a new version and use it from now on',
       description: 'Old versions go on decrypting; rewrap moves ciphertexts to the new one.',
       idempotent: true,
       request: { params, body: z.strictObject({}) },

@@ -147,6 +147,19 @@ test('documents the building blocks', () => {
   expect(JSON.stringify(query)).not.toMatch(/IdempotencyKey|ContentDigest/);
 });
 
+/** Guarantees that a route that has to come before others does not bring the rest of its tag to the front of the page. */
+test('orders the tags', () => {
+  const tagged = (tag: string, path: string) => ({ ...routes[0], tag, path }) as (typeof routes)[number];
+  const ordered = [
+    tagged('second', '/a'),
+    tagged('first', '/b'),
+    tagged('second', '/c'),
+    tagged('third', '/d'),
+  ];
+  const { tags } = openApiDocument(ordered, '1.2.3') as unknown as Document;
+  expect(tags.map(({ name }) => name)).toEqual(['first', 'second', 'third', 'system']);
+});
+
 /** Guarantees that examples are valid requests by the schema beside them. */
 test('has examples that hold', () => {
   const examples = operations
