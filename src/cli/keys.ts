@@ -69,16 +69,18 @@ function addPublicKey(keys: Command, client: Surroundings['client']): void {
     .description('print the public key of a key pair, as `stathera seal` takes it, with its fingerprint')
     .argument(...keyArgument)
     .argument('[version]', 'its number (default: the current one)', wholeNumber(1, 999_999_999))
-    .action(async (key: string, version: number | undefined) => {
+    .option('--pem', 'print it as PEM instead, for other software')
+    .action(async (key: string, version: number | undefined, { pem }: { pem?: true }) => {
       const input = { key, ...(version !== undefined && { version }) };
       const answer = await (await client()).getPublicKey(input);
-      const { publicKeyText } = await import('./public-keys.ts');
-      console.log(JSON.stringify(publicKeyText(answer)));
+      const { pemOf, publicKeyText } = await import('./public-keys.ts');
+      console.log(pem ? pemOf(answer) : JSON.stringify(publicKeyText(answer)));
     });
   withExamples(
     shown,
     'stathera keys public-key inbox > inbox.pub',
     'stathera keys public-key inbox | jq -r .fingerprint',
+    'stathera keys public-key releases --pem > releases.pem',
   );
 }
 

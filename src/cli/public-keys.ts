@@ -21,6 +21,18 @@ export function publicKeyText({ publicKey, algorithm, suite, keyId, keyVersion }
   return { ...{ keyId, keyVersion, algorithm, suite, fingerprint }, publicKey: toBase64(publicKey) };
 }
 
+/** Without the end of its last line. @throws Failed for an algorithm that has none */
+export function pemOf({
+  algorithm,
+  pem,
+}: {
+  readonly algorithm: string;
+  readonly pem?: string | undefined;
+}): string {
+  if (pem === undefined) throw new Failed(`there is no PEM of ${algorithm}: take its JSON, without --pem`);
+  return pem.trimEnd();
+}
+
 /** @param fingerprints each key must have one of them; undefined: any. @throws Failed, the system's error */
 export function readSealingKeys(
   files: readonly string[],

@@ -40,12 +40,14 @@ test.each(['ml-dsa-65', 'ecdsa-p384', 'ml-dsa-65-ed25519'])('%s', { timeout: 120
   }
 });
 
-/** Guarantees that Debian's openssl verifies a large file that was signed by its hash. */
+/** Guarantees that Debian's openssl verifies a large file that was signed by its hash, with the key as PEM. */
 test('openssl verifies', { timeout: 60_000 }, async () => {
   const output = place('openssl.sig');
   await run(env, 'sign', '--key', 'ecdsa-p384', place('large'), '-o', output);
+  const shown = await run(env, 'keys', 'public-key', 'ecdsa-p384', '--pem');
   const { body } = await service.call('GET', '/v1/keys/ecdsa-p384/public-key');
-  writeFileSync(place('key.pem'), String(body['pem']));
+  expect([shown.code, shown.stdout]).toEqual([0, body['pem']]);
+  writeFileSync(place('key.pem'), shown.stdout);
   const options = ['dgst', '-sha384', '-verify', place('key.pem'), '-signature', output, place('large')];
   expect(execFileSync('openssl', options, { encoding: 'utf8' })).toContain('Verified OK');
 });
