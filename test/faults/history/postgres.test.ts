@@ -5,7 +5,7 @@ import { startPostgres, type TestPostgres, whyNoPostgres } from '../../support/p
 import { startTestProxy, type TestProxy } from '../../support/proxy.ts';
 import { check } from './check.ts';
 import { startNodes } from './nodes.ts';
-import { type Fault, processFaults, runHistory } from './run.ts';
+import { type Fault, processFaults, runHistory, strikeAtRandom } from './run.ts';
 import { explained, told } from './told.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
@@ -60,8 +60,12 @@ describe.skipIf(why !== undefined)(`over PostgreSQL${why === undefined ? '' : ` 
     onTestFinished(() => nodes.dispose());
     const history = await runHistory({
       nodes,
-      faults: [...processFaults(nodes), ...databaseFaults(server, proxy)],
-      milliseconds: nightly ? 600_000 : 40_000,
+      disturb: (random) =>
+        strikeAtRandom(
+          [...processFaults(nodes), ...databaseFaults(server, proxy)],
+          nightly ? 600_000 : 40_000,
+          random,
+        ),
       seed: inject('seed'),
     });
     process.stdout.write(told(history));

@@ -31,16 +31,31 @@ export function processFaults(nodes: Nodes): Fault[] {
   ];
 }
 
-/** Runs clients under faults, one after the other with quiet times between, heals all, and looks at what is there. */
+/** Faults one after the other, at random, with quiet times between. @returns how often each struck */
+export async function strikeAtRandom(
+  faults: readonly Fault[],
+  milliseconds: number,
+  random: () => number,
+): Promise<Map<string, number>> {
+  const struck = new Map<string, number>();
+  for (const until = performance.now() + milliseconds; performance.now() < until; ) {
+    await delay(300 + random() * 1_200);
+    const fault = faults[Math.floor(random() * faults.length)];
+    if (!fault) continue;
+    await fault.strike(random);
+    struck.set(fault.name, (struck.get(fault.name) ?? 0) + 1);
+  }
+  return struck;
+}
+
+/** Runs clients while `disturb` does, heals all, and looks at what is there. */
 export async function runHistory({
   nodes,
-  faults,
-  milliseconds,
+  disturb,
   seed,
 }: {
   nodes: Nodes;
-  faults: readonly Fault[];
-  milliseconds: number;
+  disturb: (random: () => number, seen: readonly Seen[]) => Promise<ReadonlyMap<string, number>>;
   seed: number;
 }): Promise<History & { readonly struck: ReadonlyMap<string, number> }> {
   const random = mulberry32(seed);
@@ -55,16 +70,8 @@ export async function runHistory({
     users: 6,
     random: mulberry32(seed + 1),
   });
-  const struck = new Map<string, number>();
-  const until = performance.now() + milliseconds;
   workload.run();
-  while (performance.now() < until) {
-    await delay(300 + random() * 1_200);
-    const fault = faults[Math.floor(random() * faults.length)];
-    if (!fault) continue;
-    await fault.strike(random);
-    struck.set(fault.name, (struck.get(fault.name) ?? 0) + 1);
-  }
+  const struck = await disturb(random, workload.seen);
   const [node] = await nodes.heal();
   await workload.stop();
   if (!node) throw new Error('no process is left');

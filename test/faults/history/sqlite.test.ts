@@ -2,7 +2,7 @@ import { expect, inject, onTestFinished, test } from 'vitest';
 import { freshDataDir, removeDirectory, runMain } from '../../support/data.ts';
 import { check } from './check.ts';
 import { startNodes } from './nodes.ts';
-import { processFaults, runHistory } from './run.ts';
+import { processFaults, runHistory, strikeAtRandom } from './run.ts';
 import { explained, told } from './told.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
@@ -19,8 +19,7 @@ test('a history over SQLite', { timeout: nightly ? 1_200_000 : 240_000 }, async 
   onTestFinished(() => nodes.dispose());
   const history = await runHistory({
     nodes,
-    faults: processFaults(nodes),
-    milliseconds: nightly ? 600_000 : 20_000,
+    disturb: (random) => strikeAtRandom(processFaults(nodes), nightly ? 600_000 : 20_000, random),
     seed: inject('seed'),
   });
   process.stdout.write(told(history));
