@@ -78,9 +78,12 @@ process.once('exit', () => {
 export async function startTestService({
   dataDir,
   env = {},
+  token: given,
 }: {
   dataDir?: string;
   env?: Readonly<Record<string, string>>;
+  /** Of a node that was enrolled, and so has no first token of its own. */
+  token?: string;
 } = {}): Promise<TestService> {
   const place = dataDir === undefined ? await newPlace(env) : { directory: dataDir, database: {} };
   const { directory, database } = place;
@@ -103,7 +106,7 @@ export async function startTestService({
     output.stderr += chunk;
   });
   const url = await listening(child, output);
-  const token = await bootstrapToken(directory);
+  const token = given ?? (await bootstrapToken(directory));
   const ended = () => child.exitCode !== null || child.signalCode !== null;
   const end = async (signal: NodeJS.Signals, pid: number): Promise<number | null> => {
     if (!ended()) {

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { runMain } from '../../support/data.ts';
+import { bootstrapToken, runMain } from '../../support/data.ts';
 import { startPostgres } from '../../support/postgres.ts';
 import { check, type Violation } from './check.ts';
 import type { History, Seen } from './history.ts';
@@ -59,7 +59,8 @@ export async function runCluster({
     say('node a: its token holds the keys');
     for (const other of others)
       say(`node ${other.dataDir.at(-1)}: enrolled ${await enrol(first.env, other)}`);
-    nodes = await startNodes(places);
+    const token = await bootstrapToken(first.dataDir);
+    nodes = await startNodes(places.map((place) => ({ ...place, token })));
     const running = nodes;
     const tokens = join(root, 'c', 'hsm', 'tokens');
     const steps: Step[] = [

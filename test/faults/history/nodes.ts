@@ -17,7 +17,11 @@ export interface Nodes {
 }
 
 export async function startNodes(
-  places: readonly { readonly dataDir: string; readonly env: Readonly<Record<string, string>> }[],
+  places: readonly {
+    readonly dataDir: string;
+    readonly env: Readonly<Record<string, string>>;
+    readonly token?: string;
+  }[],
 ): Promise<Nodes> {
   const nodes: (TestService | undefined)[] = [];
   for (const place of places) nodes.push(await startTestService(place));
