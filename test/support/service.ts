@@ -71,7 +71,13 @@ const startMilliseconds = 30_000;
 /** Process groups of services that run. None outlives the process that started it. */
 const groups = new Set<number>();
 process.once('exit', () => {
-  for (const pid of groups) process.kill(-pid, 'SIGKILL');
+  for (const pid of groups) {
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch {
+      // It ended, and this process had not heard of it.
+    }
+  }
 });
 
 /** The real service as its own process group on a free port of 127.0.0.1. */
