@@ -11,6 +11,7 @@ import {
   requestFileLimit,
 } from './keys/enrolment-request.ts';
 import { lackingCount } from './keys/handover.ts';
+import { removeToken } from './keys/removal.ts';
 import { migrate } from './store/migrations.ts';
 import type { Store } from './store/store.ts';
 
@@ -89,6 +90,21 @@ export async function accept(config: Config, adapters: Adapters, confirmation: s
   );
   markInitialized(config.dataDir);
   return accepted;
+}
+
+/** What each token has of the system keys. Only looks, and needs no token. */
+export async function listTokens(config: Config, adapters: Adapters): Promise<RootKeys[]> {
+  const store = await adapters.openStore(config.database, { readonly: true });
+  try {
+    return await keysOfRoots(store);
+  } finally {
+    await store.close();
+  }
+}
+
+/** On another node than the token's. @throws hsm/unavailable with what to do */
+export async function remove(config: Config, adapters: Adapters, rootId: string): Promise<void> {
+  await withDatabase(config, adapters, (parts) => removeToken({ ...parts, clock: adapters.clock }, rootId));
 }
 
 async function withDatabase<T>(

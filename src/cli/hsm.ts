@@ -4,7 +4,27 @@ import type { Surroundings } from './surroundings.ts';
 
 /** The ceremony by which a second token, on this machine or another, is given the keys of the first. */
 export function addHsmCommands(program: Command, surroundings: Surroundings): void {
-  const hsm = program.command('hsm').description('the tokens of a service: bring another one in');
+  const hsm = program
+    .command('hsm')
+    .description('the tokens of a service: list them, let another one in, take one out');
+  const list = hsm
+    .command('list')
+    .description('list the tokens that are enrolled, and the system keys they have')
+    .action(async (_options, command: Command) =>
+      (await import('./enrolled.ts')).list(command, surroundings),
+    );
+  withExamples(list, 'stathera hsm list');
+
+  const remove = hsm
+    .command('remove')
+    .description('take a token out: its node does not start any more, and new keys are not for it')
+    .argument('<root>', 'the id of its root, as `hsm list` shows it')
+    .option('--yes', 'do it; without, the token is only shown')
+    .action(async (root: string, options: { yes?: true }, command: Command) =>
+      (await import('./enrolled.ts')).remove(root, options, command, surroundings),
+    );
+  withExamples(remove, 'stathera hsm remove 01a20f02-05cf-772d-92be-fe87417fdc94 --yes');
+
   const enrol = hsm
     .command('enrol')
     .description(

@@ -43,7 +43,7 @@ export async function approveEnrolment(parts: Parts, request: EnrolmentRequest):
   const seal = (mac: KeyRef, entry: AuditEntry) => sealOutboxRow((data) => hsm.mac(mac, data), 'w1', entry);
   // What becomes of this node's successors' keys is handed to this one too.
   await register(parts, rows, own);
-  const outbox = await seal(audit, entryOf(parts, 'hsm.approve-enrolment', request));
+  const outbox = await seal(audit, enrolmentEntry(parts.clock, 'hsm.approve-enrolment', request));
   const token = await register(parts, rows, request, outbox);
   const handedOver = await systemKeys.handover.to(token, systemKeys.load);
   return { handedOver, confirmation: await confirmationOf(hsm, record, token) };
@@ -155,7 +155,7 @@ async function takeServiceKeys(parts: Parts, recordRow: SystemKeyRow, confirmati
   if (!auditWrapping)
     throw refused('The audit key was not handed over: run `stathera hsm enrol approve` again.');
   const audit = refOf(auditRow, auditWrapping);
-  const entry = entryOf(parts, 'hsm.accept-enrolment', own);
+  const entry = enrolmentEntry(parts.clock, 'hsm.accept-enrolment', own);
   const outbox = await sealOutboxRow((data) => hsm.mac(audit, data), 'w1', entry);
   await store.transaction(async (tx) => {
     await tx.insertInto('system_key_wrappings').values(taken).execute();
@@ -210,7 +210,12 @@ async function confirmationOf(hsm: Hsm, record: KeyRef, token: RootTransportKeyR
   return Buffer.from(mac.subarray(0, 16)).toString('hex');
 }
 
-function entryOf({ clock }: Parts, action: string, { rootId, tokenLabel }: EnrolmentRequest): AuditEntry {
+/** The record of an enrolment's step. */
+export function enrolmentEntry(
+  clock: Clock,
+  action: string,
+  { rootId, tokenLabel }: Pick<EnrolmentRequest, 'rootId' | 'tokenLabel'>,
+): AuditEntry {
   return {
     id: newId(),
     time: clock.now(),

@@ -217,4 +217,25 @@ describe.each([
     const serve = await run(stranger.env, 'serve');
     expect(serve).toMatchObject({ code: 1, stderr: expect.stringContaining('hsm enrol request') as string });
   });
+
+  /** Guarantees that the tokens are listed, and that one is taken out when that was said twice. */
+  test.skipIf(skip)('list and remove', { timeout: 300_000 }, async () => {
+    const listed = async () => {
+      const { tokens } = (await run(first.env, '--json', 'hsm', 'list')).json() as {
+        tokens: { id: string; wrapped: number; lacking: number }[];
+      };
+      return tokens;
+    };
+    const before = await listed();
+    const { rootId } = step('request').json() as { rootId: string };
+    expect(before.map(({ id }) => id)).toContain(rootId);
+    expect(before.map(({ lacking }) => lacking)).toEqual([0, 0]);
+    const remove = (...options: string[]) => run(first.env, '--json', 'hsm', 'remove', rootId, ...options);
+    expect((await remove()).json()).toMatchObject({ removed: false });
+    expect(await listed()).toEqual(before);
+    expect((await remove('--yes')).json()).toMatchObject({ removed: true });
+    expect(await listed()).toEqual(before.filter(({ id }) => id !== rootId));
+    const serve = await run(second.env, 'serve');
+    expect(serve).toMatchObject({ code: 1, stderr: expect.stringContaining('hsm enrol request') as string });
+  });
 });

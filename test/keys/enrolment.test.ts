@@ -20,6 +20,7 @@ import {
   fingerprintOf,
   parseRequest,
 } from '../../src/keys/enrolment-request.ts';
+import { removeToken } from '../../src/keys/removal.ts';
 import { makeSystemKey, openSystemKeys, storeSystemKey } from '../../src/keys/system-keys.ts';
 import { migrate } from '../../src/store/migrations.ts';
 import { createRowAuthenticator } from '../../src/store/rows.ts';
@@ -319,6 +320,34 @@ test('namespaces made afterwards', { timeout: 300_000 }, async () => {
   expect(found(file, 'select count(*) from system_key_transports')).toEqual([0]);
 });
 
+/** Guarantees that a token that was taken out opens nothing and is handed nothing, and that the one in use stays. */
+test('a token that is taken out', async () => {
+  const file = await copyOf(approved);
+  const [mine, theirs] = [requestOf(first).rootId, requestOf(second).rootId];
+  await withToken(second, (hsm) => accept(hsm, file));
+  expect(wrappedFor(file, theirs)).toHaveLength(3);
+  await withToken(first, (hsm) =>
+    withStore(file, async (store) => {
+      const remove = (rootId: string) => removeToken({ hsm, store, clock: systemClock }, rootId);
+      await expect(remove(mine)).rejects.toMatchObject({ code: 'hsm/unavailable' });
+      await expect(remove(newId())).rejects.toMatchObject({ code: 'hsm/unavailable' });
+      await remove(theirs);
+      const { rows, handover } = await openSystemKeys({ hsm, store });
+      const made = await makeSystemKey({ hsm, clock: systemClock, purpose: 'kek', namespaceId: newId() });
+      await store.transaction(await storeSystemKey(rows, made, handover));
+    }),
+  );
+  for (const table of ['system_key_wrappings', 'system_key_transports', 'root_transport_keys'])
+    expect(found(file, `select count(*) from ${table} where root_id = ?`, theirs), table).toEqual([0]);
+  expect(wrappedFor(file, mine)).toHaveLength(4);
+  expect(found(file, 'select entry from audit_outbox').map(String).join('')).toContain('hsm.remove-token');
+  await withToken(second, (hsm) =>
+    withStore(file, async (store) => {
+      await expect(openSystemKeys({ hsm, store })).rejects.toMatchObject({ code: 'hsm/unavailable' });
+    }),
+  );
+});
+
 /** Guarantees that a request made anew takes the place of the one before, which opens nothing any more. */
 test('another transport key of the same token', async () => {
   const file = await copyOf(approved);
@@ -334,7 +363,10 @@ test('another transport key of the same token', async () => {
     }),
   );
   await withToken(second, async (hsm) => {
-    await expect(accept(hsm, file)).rejects.toMatchObject({ code: 'hsm/unavailable' });
+    await expect(accept(hsm, file)).rejects.toMatchObject({
+      code: 'hsm/unavailable',
+      detail: expect.stringContaining('Another request') as string,
+    });
   });
   expect(wrappedFor(file, requestOf(second).rootId)).toEqual([]);
 });
