@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { p256 } from '../kem/curves.ts';
 import { mlKem } from '../kem/ml-kem.ts';
 import { xWing } from '../kem/x-wing.ts';
+import type { KnownAnswer } from '../known-answer.ts';
 import { openFrom } from './hpke.ts';
 import { hpkeSuite } from './suites.ts';
 
@@ -56,13 +57,6 @@ const hpkeCase = {
   ),
   plaintext: hex('4265617574792069732074727574682c20747275746820626561757479'),
 };
-
-export interface KnownAnswer {
-  readonly algorithm: string;
-  /** Undefined where there was none. */
-  readonly answer: Uint8Array | undefined;
-  readonly expected: Uint8Array;
-}
 
 /** X-Wing, and in it ML-KEM-768, X25519, SHA3-256 and SHAKE256; ECDH over P-256; HPKE. */
 export async function pairKnownAnswers(): Promise<readonly KnownAnswer[]> {

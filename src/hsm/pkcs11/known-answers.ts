@@ -4,6 +4,7 @@ import { equalBytes, utf8, wipe } from '../../core/bytes.ts';
 import { type MessageKey, openMessage, sealMessage, xchachaKey } from '../../crypto/aead.ts';
 import { pairKnownAnswers } from '../../crypto/hpke/known-answers.ts';
 import { deriveCounterMode, hkdf } from '../../crypto/kdf.ts';
+import { signatureKnownAnswers } from '../../crypto/signatures/known-answers.ts';
 import type { Cryptoki, Handle } from './cryptoki.ts';
 import { knownKeyTemplate, transitTemplate } from './objects.ts';
 
@@ -222,7 +223,7 @@ function withKey(
 
 /**
  * Runs the known-answer tests of what is computed in this process: AES-GCM, ChaCha20-Poly1305 and XChaCha20-Poly1305,
- * HMAC, HKDF, SP 800-108, X-Wing with ML-KEM-768 and X25519, ECDH over P-256, HPKE.
+ * HMAC, HKDF, SP 800-108, X-Wing with ML-KEM-768 and X25519, ECDH over P-256, HPKE, signatures.
  * @throws KnownAnswerMismatch
  */
 export async function processKnownAnswers(): Promise<void> {
@@ -254,6 +255,6 @@ export async function processKnownAnswers(): Promise<void> {
   });
   expectAnswer('SP 800-108 counter mode', derived, counterModeCase.derived);
   wipe(expanded, derived);
-  for (const { algorithm, answer, expected } of await pairKnownAnswers())
+  for (const { algorithm, answer, expected } of [...(await pairKnownAnswers()), ...signatureKnownAnswers()])
     expectAnswer(algorithm, answer ?? new Uint8Array(0), expected);
 }
