@@ -44,7 +44,7 @@ test('the set-up is idempotent', async () => {
   expect(await use()).toBe(first.rootId);
   expect(await provisionToken(settings)).toEqual({ rootId: first.rootId, created: false });
   expect(await use()).toBe(first.rootId);
-  expect(readdirSync(hsmFolder()).toSorted()).toEqual(['pin', 'softhsm2.conf', 'tokens']);
+  expect(readdirSync(hsmFolder()).toSorted()).toEqual(['pin', 'pin.lock', 'softhsm2.conf', 'tokens']);
   expect(tokenFolders()).toHaveLength(1);
   expect(statSync(settings.pinFile).mode & 0o777).toBe(0o600);
   expect(statSync(hsmFolder()).mode & 0o777).toBe(0o700);
