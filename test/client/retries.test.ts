@@ -25,7 +25,7 @@ const key = {
     algorithm: 'aes-256-gcm',
     purpose: 'encrypt',
   },
-  ...{ protection: 'hsm', state: 'enabled', description: '', tags: {}, currentVersion: 1 },
+  ...{ protection: 'hsm', origin: 'hsm', state: 'enabled', description: '', tags: {}, currentVersion: 1 },
   ...{ createdAt: '2026-11-24T00:00:00.000Z', updatedAt: '2026-11-24T00:00:00.000Z' },
 };
 const quick = { retries: 3, backoffMs: 1 };

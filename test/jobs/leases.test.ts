@@ -220,7 +220,7 @@ describe('keeping a lease', () => {
   test('renews', async () => {
     let renewals = 0;
     const keeper = keepAlive({
-      ...{ clock: systemClock, milliseconds: 5_000, claimedAt: systemClock.monotonic() - 4_000 },
+      ...{ clock: systemClock, milliseconds: 10_000, claimedAt: systemClock.monotonic() - 5_000 },
       renew: async () => {
         renewals += 1;
       },
