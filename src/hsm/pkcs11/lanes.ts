@@ -24,8 +24,11 @@ export interface Lanes {
   beside(name: Beside, attachment: Attachment): FastLane;
   /** Rejects everything queued and in flight on all; the workers drop what they have of `generation`. */
   failAll(generation: number, error: Error): void;
-  /** Milliseconds a thread has been with the call it is at, 0 for none; of pairs what is more than they may take. */
-  oldestMs(): number;
+  /**
+   * Milliseconds a thread has been with the call it is at, 0 for none; of pairs what is more than they may take.
+   * @param allowedForPairs milliseconds
+   */
+  oldestMs(allowedForPairs: number): number;
   /**
    * Ends all, the slow one last: C_Finalize under a call of the other thread would bring the process down.
    * @param settled what must be over before the module is finalized
@@ -39,8 +42,6 @@ export interface Lanes {
 const signaturesAtOnce = 8;
 /** How far its thread gives way where the cores are busy. */
 const niceOf: Readonly<Record<Beside, number>> = { signatures: 10, pairs: 15 };
-/** A pair may take so long: RSA-4096 has no bound, and a busy machine made one in 20 s. */
-const pairMs = 120_000;
 /** A call under way for longer is not waited for when the process ends. */
 const exitWaitsMs = 250;
 
@@ -73,7 +74,7 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
   const fastSettings = { revocation, wrapMechanism: wrapMechanismOf(settings), nice: 0 };
   const others = (): FastLane[] => [...besides.values()].map(({ lane }) => lane);
 
-  function oldestMs(allowedForPairs = 0): number {
+  function oldestMs(allowedForPairs: number): number {
     const pairs = (besides.get('pairs')?.lane.oldestMs() ?? 0) - allowedForPairs;
     const signatures = besides.get('signatures')?.lane.oldestMs() ?? 0;
     return Math.max(fast?.oldestMs() ?? 0, slow?.oldestMs() ?? 0, signatures, pairs);
@@ -81,7 +82,7 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
 
   /** At its end Node waits for its threads, and one that is stuck in a call may be there for ever. */
   function endByForce(): void {
-    if (oldestMs() > exitWaitsMs) process.kill(process.pid, 'SIGKILL');
+    if (oldestMs(0) > exitWaitsMs) process.kill(process.pid, 'SIGKILL');
   }
   process.on('exit', endByForce);
 
@@ -134,7 +135,7 @@ export function createLanes(settings: Pkcs11Settings, log: HsmLog, onUnasked: ()
       slow?.failAll(error);
       for (const lane of others()) lane.failAll(error);
     },
-    oldestMs: () => oldestMs(pairMs),
+    oldestMs,
     async finish(settled) {
       const quick = fast === undefined ? others() : [fast, ...others()];
       await Promise.all(quick.map((lane) => lane.control({ type: 'finish' })));

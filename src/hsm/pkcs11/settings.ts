@@ -32,6 +32,8 @@ export interface LinkLimits {
   readonly steadyAfterMs: number;
   /** A call that takes longer means a hung device; its callers stop waiting. */
   readonly hungAfterMs: number;
+  /** What a call that makes a pair may take besides. */
+  readonly pairMs: number;
   readonly watchEveryMs: number;
   /** How long the first bring-up may take. */
   readonly startWithinMs: number;
@@ -47,6 +49,8 @@ export const linkDefaults = {
   steadyAfterMs: 30_000,
   // Below the time a request has, so that its caller learns what is wrong.
   hungAfterMs: 10_000,
+  // RSA-4096 has no bound, and a busy machine made one in 20 s.
+  pairMs: 120_000,
   watchEveryMs: 1_000,
   startWithinMs: 30_000,
   finishWithinMs: 5_000,

@@ -95,7 +95,7 @@ export async function openTokenLink(
     recovery: Promise.resolve(),
   };
   const watch = setInterval(() => {
-    if (life.lanes.oldestMs() > limits.hungAfterMs) lose(life, 0);
+    if (life.lanes.oldestMs(limits.pairMs) > limits.hungAfterMs) lose(life, 0);
   }, limits.watchEveryMs);
   watch.unref();
   async function close(): Promise<void> {

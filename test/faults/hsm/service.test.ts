@@ -85,3 +85,40 @@ test('a hung device', async () => {
   await answered(200, readiness);
   expect((await open()).body).toMatchObject({ plaintext });
 });
+
+/** Guarantees that signatures and pairs of a device that fails are told and recorded as failed, once each, and none is kept. */
+test.each([
+  ['C_SignInit', 'C_Sign'],
+  ['C_Sign', 'C_GenerateKeyPair'],
+])('a device that fails in %s and %s', async (inSigning, inMaking) => {
+  const signer = freshName('signer');
+  const made = await service.call('POST', '/v1/keys', { name: signer, algorithm: 'ecdsa-p256' });
+  expect(made.status).toBe(201);
+  const message = plaintext;
+  const sign = () => service.call('POST', `/v1/keys/${signer}/sign`, { message });
+  const rotate = () => service.call('POST', `/v1/keys/${signer}/rotate`, {});
+  const attempts: Answer[] = [await answered(200, sign)];
+  for (const [name, call] of [
+    [inSigning, sign],
+    [inMaking, rotate],
+  ] as const) {
+    // What was made is lost as well.
+    faults?.set(name, { kind: 'doAndFail', code: CKR.DEVICE_ERROR });
+    const failed = await call();
+    expect([name, failed.status, failed.body['code']]).toEqual([name, 503, 'hsm/unavailable']);
+    attempts.push(failed);
+    faults?.clear();
+    await answered(200, open);
+  }
+  const signed = await sign();
+  attempts.push(signed);
+  const { signature } = signed.body;
+  const verified = await service.call('POST', `/v1/keys/${signer}/verify`, { message, signature });
+  expect(verified.body).toMatchObject({ valid: true, keyVersion: 1 });
+  expect((await service.call('GET', `/v1/keys/${signer}`)).body).toMatchObject({ currentVersion: 1 });
+  const records = await auditRecords(service);
+  for (const { requestId, status } of attempts.map((answer) => ({ ...answer, ...idOf(answer) }))) {
+    const outcomes = records.filter((record) => record.requestId === requestId).map(({ outcome }) => outcome);
+    expect([requestId, outcomes]).toEqual([requestId, [status === 200 ? 'success' : 'failure']]);
+  }
+});

@@ -105,6 +105,7 @@ FORWARD(C_Decrypt, (SESSION, BYTES(data), BUFFER), (session, data, data_length, 
 FORWARD(C_SignInit, (SESSION, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key), (session, mechanism, key), NULL)
 FORWARD(C_Sign, (SESSION, BYTES(data), BUFFER), (session, data, data_length, out, out_length), out)
 FORWARD(C_GenerateKey, (SESSION, CK_MECHANISM_PTR mechanism, TEMPLATE, CK_OBJECT_HANDLE_PTR key), (session, mechanism, template, count, key), NULL)
+FORWARD(C_GenerateKeyPair, (SESSION, CK_MECHANISM_PTR mechanism, TEMPLATE, CK_ATTRIBUTE_PTR private_template, CK_ULONG private_count, CK_OBJECT_HANDLE_PTR public_key, CK_OBJECT_HANDLE_PTR private_key), (session, mechanism, template, count, private_template, private_count, public_key, private_key), NULL)
 FORWARD(C_WrapKey, (SESSION, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE by, CK_OBJECT_HANDLE key, BUFFER), (session, mechanism, by, key, out, out_length), out)
 FORWARD(C_UnwrapKey, (SESSION, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE by, BYTES(blob), TEMPLATE, CK_OBJECT_HANDLE_PTR key), (session, mechanism, by, blob, blob_length, template, count, key), NULL)
 FORWARD(C_GenerateRandom, (SESSION, BYTES(random)), (session, random, random_length), NULL)
@@ -124,7 +125,7 @@ static void load(void) {
   USE(C_CloseSession); USE(C_Login); USE(C_CreateObject); USE(C_DestroyObject); USE(C_GetAttributeValue);
   USE(C_FindObjectsInit); USE(C_FindObjects); USE(C_FindObjectsFinal); USE(C_EncryptInit); USE(C_Encrypt);
   USE(C_DecryptInit); USE(C_Decrypt); USE(C_SignInit); USE(C_Sign); USE(C_GenerateKey); USE(C_WrapKey);
-  USE(C_UnwrapKey); USE(C_GenerateRandom);
+  USE(C_UnwrapKey); USE(C_GenerateRandom); USE(C_GenerateKeyPair);
 }
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST_PTR_PTR functions) {
