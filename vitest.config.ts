@@ -44,6 +44,7 @@ export default defineConfig({
                 include: overBoth,
                 env: { ...env, STATHERA_TEST_DATABASE: 'postgres' },
                 globalSetup: [],
+                setupFiles: ['test/setup/properties.ts', 'test/setup/postgres.ts'],
               },
             },
           ]

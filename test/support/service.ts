@@ -47,13 +47,16 @@ export interface Answer {
 
 let server: Promise<TestPostgres> | undefined;
 
-/** One server a test file, gone with its process. */
+/** One server a test file. */
 function sharedPostgres(): Promise<TestPostgres> {
-  server ??= startPostgres().then((started) => {
-    process.once('exit', () => started.removeNow());
-    return started;
-  });
+  server ??= startPostgres();
   return server;
+}
+
+/** After all tests of a file: test/setup/postgres.ts. */
+export async function removeSharedPostgres(): Promise<void> {
+  await (await server)?.remove();
+  server = undefined;
 }
 
 /** A place for a new service, over the database that this run is for. */

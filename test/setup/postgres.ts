@@ -1,0 +1,4 @@
+import { afterAll } from 'vitest';
+import { removeSharedPostgres } from '../support/service.ts';
+
+afterAll(removeSharedPostgres);
