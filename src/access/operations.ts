@@ -130,6 +130,8 @@ export function createOperations({
         const record = entry({ outcome: 'allowed' });
         const claim = caller.idempotency && idempotency.claim(caller, action, options.secret === true);
         const subjects = [...(target?.id === undefined ? [] : [target.id]), ...(options.touches ?? [])];
+        let number: number | undefined;
+        let committed: number | undefined;
         try {
           const value = await audit.change(record, async (tx) => {
             await claim?.reserve(tx);
@@ -137,14 +139,15 @@ export function createOperations({
             await claim?.complete(tx, answer);
             const { namespaceId } = caller.principal;
             if (subjects.length > 0)
-              await store.changes.record(tx, { namespaceId, subjects, at: clock.now() });
+              number = await store.changes.record(tx, { namespaceId, subjects, at: clock.now() });
             return answer;
           });
           changed = true;
+          committed = number;
           return value;
         } finally {
           // Also when the outcome is unknown: what the store says is what counts.
-          revision.touch(subjects);
+          revision.touch(subjects, committed);
         }
       },
     };

@@ -7,8 +7,11 @@ import type { Schema } from './schema.ts';
  * ./postgres-changes.ts.
  */
 export interface Changes {
-  /** Writes down what a transaction touches, as the last thing it does. At most 1,000 subjects. */
-  record(tx: Transaction<Schema>, change: Change): Promise<void>;
+  /**
+   * Writes down what a transaction touches, as the last thing it does. At most 1,000 subjects.
+   * @returns the change's number, if the transaction commits
+   */
+  record(tx: Transaction<Schema>, change: Change): Promise<number>;
   /** Begins to follow the changes: from now on, not from the beginning. @throws store/unavailable */
   follow(): Promise<ChangeFeed>;
 }
@@ -25,7 +28,7 @@ export interface ChangeFeed {
   readonly pollMilliseconds: number;
   /**
    * What was committed, by anybody, between the previous read and this one. One read at a time.
-   * @returns the subjects; `lost` when some are not known any more, so that everything may have changed
+   * @returns the changes; `lost` when some are not known any more, so that everything may have changed
    * @throws store/unavailable
    */
   read(): Promise<ChangesRead>;
@@ -35,7 +38,8 @@ export interface ChangeFeed {
 }
 
 export interface ChangesRead {
-  readonly subjects: readonly string[];
+  /** In the order of their commits. */
+  readonly changes: readonly { readonly number: number; readonly subjects: readonly string[] }[];
   readonly lost: boolean;
 }
 
@@ -56,16 +60,21 @@ export async function readPages(
   cursor: number,
   page: (after: number) => Promise<{ oldest: number | null; rows: readonly ChangeText[] }>,
 ): Promise<ChangesRead & { cursor: number }> {
-  const subjects: string[] = [];
+  const changes: { number: number; subjects: readonly string[] }[] = [];
+  let count = 0;
   let lost = false;
   for (let after = cursor; ; ) {
     const { oldest, rows } = await page(after);
     if (oldest !== null && oldest > after + 1) lost = true;
-    for (const row of rows) subjects.push(...(JSON.parse(row.subjects) as string[]));
+    for (const row of rows) {
+      const subjects = JSON.parse(row.subjects) as string[];
+      changes.push({ number: row.revision, subjects });
+      count += subjects.length;
+    }
     after = rows.at(-1)?.revision ?? after;
-    if (rows.length < changesPage) return { subjects: lost ? [] : subjects, lost, cursor: after };
+    if (rows.length < changesPage) return { changes: lost ? [] : changes, lost, cursor: after };
     // A flood: what is forgotten altogether costs less than what is listed.
-    if (subjects.length > keptChanges) lost = true;
+    if (count > keptChanges) lost = true;
   }
 }
 

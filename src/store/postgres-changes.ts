@@ -39,6 +39,7 @@ export function postgresChanges(settings: PostgresSettings, name: string): Chang
           .deleteFrom('changes')
           .where('revision', '<=', revision - keptChanges)
           .execute();
+      return revision;
     },
     follow: () => follow(settings, `${name} changes`),
   };

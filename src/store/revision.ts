@@ -17,8 +17,11 @@ export interface Revision {
    * @throws store/unavailable when they cannot be read in time
    */
   sync(): Promise<void>;
-  /** Says that this process changed something, or may have. */
-  touch(subjects: readonly string[]): void;
+  /**
+   * Says that this process changed something, or may have.
+   * @param number of a change that has committed: it is not heard of a second time
+   */
+  touch(subjects: readonly string[], number?: number): void;
   /** Whether nothing of this was changed since the mark, as far as is known here. */
   untouchedSince(mark: number, subjects: Iterable<string>): boolean;
   /** Is told what to forget: everything, when no subjects are given. */
@@ -49,6 +52,10 @@ export function createRevision({ feed, clock, maxStaleMilliseconds }: RevisionOp
   const touchedAt = createLru<number>();
   const listeners: ((subjects: readonly string[] | 'everything') => void)[] = [];
   const counts = { touched: 0, lost: 0 };
+  /** Changes of this process that the feed has not come to. */
+  const own = new Set<number>();
+  /** The last change that was read. */
+  let cursor = 0;
   let mark = 0;
   /** What was touched up to here is not remembered by subject. */
   let floor = 0;
@@ -81,10 +88,13 @@ export function createRevision({ feed, clock, maxStaleMilliseconds }: RevisionOp
   async function read(): Promise<void> {
     if (closed) throw new ServiceError('store/unavailable', 'The store is closed.');
     const since = clock.monotonic();
-    const { subjects, lost } = await feed.read();
+    const { changes, lost } = await feed.read();
     readAt = since;
     if (lost) touchEverything();
-    else touch(subjects);
+    for (const { number, subjects } of changes) {
+      cursor = number;
+      if (!own.delete(number)) touch(subjects);
+    }
   }
 
   /** A read under way may be too early for who asks now: it waits for the next, with all who came meanwhile. */
@@ -125,7 +135,11 @@ export function createRevision({ feed, clock, maxStaleMilliseconds }: RevisionOp
     },
     isFresh: () => clock.monotonic() - readAt <= maxStaleMilliseconds,
     sync,
-    touch,
+    touch(subjects, number) {
+      if (number !== undefined && number <= cursor) return;
+      if (number !== undefined && own.size < rememberedSubjects) own.add(number);
+      touch(subjects);
+    },
     untouchedSince(since, subjects) {
       if (since === mark) return true;
       if (since < floor) return false;

@@ -28,6 +28,7 @@ export function sqliteChanges(file: string): Changes {
           .deleteFrom('changes')
           .where('revision', '<=', revision - keptChanges)
           .execute();
+      return revision;
     },
     follow: async () => attempt(() => follow(file)),
   };
@@ -49,7 +50,7 @@ function follow(file: string): ChangeFeed {
       return await attempt(async () => {
         // Some 2 µs while nobody commits: the number is in memory that all connections share.
         const now = version.get();
-        if (now === seen) return { subjects: [], lost: false };
+        if (now === seen) return { changes: [], lost: false };
         const found = await readPages(cursor, async (from) => ({
           oldest: oldest.get() as number | null,
           rows: after.all(from),

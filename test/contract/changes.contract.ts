@@ -1,12 +1,17 @@
 import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newId, serviceNamespaceId } from '../../src/core/ids.ts';
-import { type ChangeFeed, type ChangesRead, keptChanges } from '../../src/store/changes.ts';
+import { type ChangeFeed, keptChanges } from '../../src/store/changes.ts';
 import { migrate } from '../../src/store/migrations.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { StoreUnderTest } from './store.contract.ts';
 
 const change = (...subjects: string[]) => ({ namespaceId: serviceNamespaceId, subjects, at: 1 });
+
+async function heard(feed: ChangeFeed): Promise<{ subjects: string[]; lost: boolean }> {
+  const { changes, lost } = await feed.read();
+  return { subjects: changes.flatMap(({ subjects }) => subjects), lost };
+}
 
 /** What every adapter of store/changes.ts promises. @param open gives an empty database */
 export function changesContract(name: string, open: () => Promise<StoreUnderTest>): void {
@@ -37,10 +42,10 @@ export function changesContract(name: string, open: () => Promise<StoreUnderTest
       const other = await connect();
       await other.transaction((tx) => other.changes.record(tx, change('a', 'b')));
       await store.transaction((tx) => store.changes.record(tx, change('c')));
-      expect(await feed.read()).toMatchObject({ subjects: ['a', 'b', 'c'], lost: false });
-      expect(await feed.read()).toMatchObject({ subjects: [], lost: false });
+      expect(await heard(feed)).toEqual({ subjects: ['a', 'b', 'c'], lost: false });
+      expect(await heard(feed)).toEqual({ subjects: [], lost: false });
       const late = await other.changes.follow();
-      expect(await late.read()).toMatchObject({ subjects: [], lost: false });
+      expect(await heard(late)).toEqual({ subjects: [], lost: false });
       await late.close();
     });
 
@@ -56,9 +61,9 @@ export function changesContract(name: string, open: () => Promise<StoreUnderTest
       ).rejects.toBe(thrown);
       await other.transaction(async (tx) => {
         await other.changes.record(tx, change('under way'));
-        expect(await feed.read()).toMatchObject({ subjects: [], lost: false });
+        expect(await heard(feed)).toEqual({ subjects: [], lost: false });
       });
-      expect(await feed.read()).toMatchObject({ subjects: ['under way'], lost: false });
+      expect(await heard(feed)).toEqual({ subjects: ['under way'], lost: false });
     });
 
     /** Guarantees that of changes committed by many at once, some slowly, a reader who never waits misses none. */
@@ -81,7 +86,7 @@ export function changesContract(name: string, open: () => Promise<StoreUnderTest
       const reader = async (): Promise<void> => {
         for (let last = false; !last; ) {
           last = !writing;
-          const { subjects, lost } = await feed.read();
+          const { subjects, lost } = await heard(feed);
           expect(lost).toBe(false);
           read.push(...subjects);
           await new Promise(setImmediate);
@@ -110,8 +115,8 @@ export function changesContract(name: string, open: () => Promise<StoreUnderTest
         .deleteFrom('changes')
         .where('revision', '<', newest[0]?.revision ?? 0)
         .execute();
-      expect(await slow.read()).toMatchObject({ subjects: [], lost: true });
-      expect(await slow.read()).toMatchObject({ subjects: [], lost: false });
+      expect(await heard(slow)).toEqual({ subjects: [], lost: true });
+      expect(await heard(slow)).toEqual({ subjects: [], lost: false });
       await slow.close();
       await feed.read();
     });
@@ -130,7 +135,7 @@ export function changesContract(name: string, open: () => Promise<StoreUnderTest
       await store.transaction((tx) => store.changes.record(tx, change('last')));
       const left = await store.db.selectFrom('changes').select(['revision', 'subjects']).execute();
       expect(left).toEqual([{ revision: far + 1, subjects: '["last"]' }]);
-      expect(await feed.read()).toMatchObject({ lost: true });
+      expect(await heard(feed)).toMatchObject({ lost: true });
     });
 
     /** Guarantees that a follower hears of another's commit without asking, where the database can tell. */
@@ -139,11 +144,11 @@ export function changesContract(name: string, open: () => Promise<StoreUnderTest
         expect(feed.pollMilliseconds).toBeLessThanOrEqual(50);
         return;
       }
-      const heard = new Promise<void>((resolve) => feed.onAnnounced(resolve));
+      const announced = new Promise<void>((resolve) => feed.onAnnounced(resolve));
       const other = await connect();
       await other.transaction((tx) => other.changes.record(tx, change('told')));
-      await heard;
-      const { subjects }: ChangesRead = await feed.read();
+      await announced;
+      const { subjects } = await heard(feed);
       expect(subjects).toContain('told');
     });
   });

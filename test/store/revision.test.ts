@@ -3,7 +3,12 @@ import { afterEach, expect, test } from 'vitest';
 import type { ChangeFeed, ChangesRead } from '../../src/store/changes.ts';
 import { createRevision, type Revision } from '../../src/store/revision.ts';
 
-const nothing: ChangesRead = { subjects: [], lost: false };
+const nothing: ChangesRead = { changes: [], lost: false };
+let numbers = 0;
+const one = (...subjects: string[]): ChangesRead => ({
+  changes: [{ number: ++numbers, subjects }],
+  lost: false,
+});
 const opened: Revision[] = [];
 afterEach(async () => {
   for (const revision of opened.splice(0)) await revision.close();
@@ -63,7 +68,7 @@ test('is fresh for as long as is allowed', async () => {
 
 /** Guarantees that a mark tells whether a subject was touched since, by this process or another, and no others. */
 test('marks tell what was touched since', async () => {
-  const reads: ChangesRead[] = [{ subjects: ['far'], lost: false }];
+  const reads: ChangesRead[] = [one('far')];
   const { revision, forgotten } = open({ read: async () => reads.shift() ?? nothing });
   const before = revision.mark;
   revision.touch(['near']);
@@ -79,7 +84,7 @@ test('marks tell what was touched since', async () => {
 
 /** Guarantees that where changes were lost everything is forgotten, and every earlier decision made again. */
 test('forgets everything where changes were lost', async () => {
-  const { revision, forgotten } = open({ read: async () => ({ subjects: [], lost: true }) });
+  const { revision, forgotten } = open({ read: async () => ({ changes: [], lost: true }) });
   const before = revision.mark;
   await revision.sync();
   expect(forgotten).toEqual(['everything']);
@@ -140,9 +145,26 @@ test('does not wait for ever', async () => {
 
 /** Guarantees that an announcement is followed by a read at once. */
 test('reads what is announced', async () => {
-  const reads: ChangesRead[] = [{ subjects: ['told'], lost: false }];
+  const reads: ChangesRead[] = [one('told')];
   const { forgotten, announce } = open({ read: async () => reads.shift() ?? nothing });
   announce();
   await delay(0);
   expect(forgotten).toEqual([['told']]);
+});
+
+/** Guarantees that a change of this process is forgotten once: when it is made, or by the feed if that was first. */
+test('hears of its own changes once', async () => {
+  const reads = [one('first'), one('second'), one('third')];
+  const [first = 0, second = 0] = reads.map(({ changes }) => changes[0]?.number);
+  const { revision, forgotten } = open({ read: async () => reads.shift() ?? nothing });
+  revision.touch(['first'], first);
+  const between = revision.mark;
+  await revision.sync();
+  expect(revision.untouchedSince(between, ['first'])).toBe(true);
+  await revision.sync();
+  revision.touch(['second'], second);
+  // Whether this one is there nobody knows: it is heard of again.
+  revision.touch(['third']);
+  await revision.sync();
+  expect(forgotten).toEqual([['first'], ['second'], ['third'], ['third']]);
 });
