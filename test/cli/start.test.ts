@@ -14,7 +14,7 @@ test('what the program loads before it knows the command', () => {
 });
 
 /** Guarantees that an encryption loads no package and nothing that speaks HTTP by a way that loads Node's fetch. */
-test.each(['src/cli/transform.ts', 'src/cli/connect.ts'])('what %s loads', (path) => {
+test.each(['src/cli/local-files.ts', 'src/cli/connect.ts'])('what %s loads', (path) => {
   const loaded = [...loadedBy(path).keys()];
   expect(loaded.length).toBeGreaterThan(15);
   const others = loaded.filter((name) => !name.startsWith('src/') && !name.startsWith('node:'));

@@ -63,7 +63,7 @@ describe.skipIf(why !== undefined)(`over PostgreSQL${why === undefined ? '' : ` 
       disturb: (random) =>
         strikeAtRandom(
           [...processFaults(nodes), ...databaseFaults(server, proxy)],
-          nightly ? 600_000 : 40_000,
+          nightly ? 600_000 : 25_000,
           random,
         ),
       seed: inject('seed'),

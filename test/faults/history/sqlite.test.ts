@@ -19,7 +19,7 @@ test('a history over SQLite', { timeout: nightly ? 1_200_000 : 240_000 }, async 
   onTestFinished(() => nodes.dispose());
   const history = await runHistory({
     nodes,
-    disturb: (random) => strikeAtRandom(processFaults(nodes), nightly ? 600_000 : 20_000, random),
+    disturb: (random) => strikeAtRandom(processFaults(nodes), nightly ? 600_000 : 15_000, random),
     seed: inject('seed'),
   });
   process.stdout.write(told(history));
