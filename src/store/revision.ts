@@ -82,6 +82,8 @@ export function createRevision({ feed, clock, maxStaleMilliseconds }: RevisionOp
     floor = mark;
     counts.lost += 1;
     touchedAt.clear();
+    // The feed may have passed them by.
+    own.clear();
     for (const listener of listeners) listener('everything');
   }
 
