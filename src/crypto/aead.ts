@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { concatBytes, secretBytes, utf8, wipe } from '../core/bytes.ts';
 import type { Prf } from './kdf.ts';
+import { withKeyBytes } from './key-bytes.ts';
 
 /**
  * What one message is encrypted under in this process: for whoever has it to wipe. The key is passed to OpenSSL as
@@ -23,7 +24,7 @@ export function sealMessage(
   aad: Uint8Array,
   data: Uint8Array,
 ): Uint8Array {
-  const sealing = createCipheriv(asGcm(cipher), key, nonce, options).setAAD(aad);
+  const sealing = withKeyBytes(() => createCipheriv(asGcm(cipher), key, nonce, options)).setAAD(aad);
   return concatBytes(sealing.update(data), sealing.final(), sealing.getAuthTag());
 }
 
@@ -34,7 +35,7 @@ export function openMessage(
   data: Uint8Array,
 ): Uint8Array | undefined {
   if (data.length < tagBytes) return undefined;
-  const opening = createDecipheriv(asGcm(cipher), key, nonce, options).setAAD(aad);
+  const opening = withKeyBytes(() => createDecipheriv(asGcm(cipher), key, nonce, options)).setAAD(aad);
   opening.setAuthTag(data.subarray(-tagBytes));
   // All of it is given here, and counts once `final` has compared the tag.
   const plaintext = opening.update(data.subarray(0, -tagBytes));
@@ -74,7 +75,7 @@ const zeroBlock = new Uint8Array(64);
  * addition. In these rows the input is public: the constants, and the nonce.
  */
 function hchacha20(key: Uint8Array, nonce: Uint8Array): Uint8Array {
-  const cipher = createCipheriv('chacha20', key, nonce);
+  const cipher = withKeyBytes(() => createCipheriv('chacha20', key, nonce));
   const block = cipher.update(zeroBlock);
   cipher.final();
   const subkey = secretBytes(32);

@@ -1,5 +1,6 @@
 import { hkdfSync } from 'node:crypto';
 import { concatBytes, utf8 } from '../core/bytes.ts';
+import { withKeyBytes } from './key-bytes.ts';
 
 /** A keyed pseudorandom function whose key stays where it is (in the HSM, say). */
 export type Prf = (data: Uint8Array) => Promise<Uint8Array>;
@@ -54,5 +55,5 @@ export function hkdf(
   if (!Number.isInteger(bytes) || bytes < 1 || bytes > 255 * hashBytes) {
     throw new RangeError(`bytes must be 1 to ${255 * hashBytes}`);
   }
-  return new Uint8Array(hkdfSync(hash, secret, salt, info, bytes));
+  return new Uint8Array(withKeyBytes(() => hkdfSync(hash, secret, salt, info, bytes)));
 }

@@ -2,7 +2,7 @@ import type { Caller } from '../access/caller.ts';
 import type { Operation } from '../access/operations.ts';
 import type { Action } from '../access/scopes.ts';
 import { equalBytes, wipe } from '../core/bytes.ts';
-import { confirmation, deriveFromAgreement, type Role } from '../crypto/kem/confirm.ts';
+import { confirmations, deriveFromAgreement } from '../crypto/kem/confirm.ts';
 import type { Agreement } from '../crypto/kem/curves.ts';
 import type { Encapsulator, Kem } from '../crypto/kem/kem.ts';
 import { pairs } from '../crypto/kem/pairs.ts';
@@ -104,13 +104,13 @@ export function createExchanges({ keys, hsm }: { keys: Keys; hsm: Hsm }): Exchan
     const sharedSecret = await withSeed(hsm, version, (seed) => kem.privateKey(seed).decapsulate(ciphertext));
     if (sharedSecret === undefined) throw refused();
     const { suite, publicKey } = version;
-    const proof = (role: Role) => confirmation(role, sharedSecret, { suite, publicKey, ciphertext, info });
-    if (request.confirmation !== undefined && !equalBytes(request.confirmation, proof('encapsulator'))) {
+    const proofs = confirmations(sharedSecret, { suite, publicKey, ciphertext, info });
+    if (request.confirmation !== undefined && !equalBytes(request.confirmation, proofs.encapsulator)) {
       wipe(sharedSecret);
       throw refused();
     }
     keys.touch(version);
-    return { sharedSecret, confirmation: proof('decapsulator') };
+    return { sharedSecret, confirmation: proofs.decapsulator };
   }
 
   function using<T>(
@@ -134,12 +134,11 @@ export function createExchanges({ keys, hsm }: { keys: Keys; hsm: Hsm }): Exchan
         if (encapsulated === undefined) throw refused();
         const { ciphertext, sharedSecret } = encapsulated;
         const { suite, publicKey } = version;
-        const proof = (role: Role) =>
-          confirmation(role, sharedSecret, { suite, publicKey, ciphertext, info: request.info });
+        const proofs = confirmations(sharedSecret, { suite, publicKey, ciphertext, info: request.info });
         keys.touch(version);
         return {
           ...{ ...made, ciphertext, sharedSecret },
-          ...{ confirmation: proof('encapsulator'), expectedConfirmation: proof('decapsulator') },
+          ...{ confirmation: proofs.encapsulator, expectedConfirmation: proofs.decapsulator },
         };
       }),
 

@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { lengthPrefixed, wipe } from '../../core/bytes.ts';
 import { hkdf } from '../kdf.ts';
+import { withKeyBytes } from '../key-bytes.ts';
 import { labels } from '../labels.ts';
 import type { ExchangeSuite } from '../suites.ts';
 
@@ -18,20 +19,22 @@ export interface Transcript {
 export type Role = 'encapsulator' | 'decapsulator';
 
 /**
- * The proof of one side that it has the secret, in the manner of SP 800-56A r3 §5.9: HMAC-SHA-256 under a key that is
+ * The proof of each side that it has the secret, in the manner of SP 800-56A r3 §5.9: HMAC-SHA-256 under a key that is
  * for this alone, over role and transcript. ../../exchange/README.md has it byte by byte.
- * @returns 32 bytes, to be sent in clear
+ * @returns 32 bytes of each, to be sent in clear
  */
-export function confirmation(role: Role, sharedSecret: Uint8Array, transcript: Transcript): Uint8Array {
+export function confirmations(sharedSecret: Uint8Array, transcript: Transcript): Record<Role, Uint8Array> {
   const { suite, publicKey, ciphertext, info } = transcript;
   const key = hkdf('sha256', {
     ...{ secret: sharedSecret, salt: none, bytes: 32 },
     info: lengthPrefixed(labels.exchangeConfirm, suite.id),
   });
-  try {
-    return createHmac('sha256', key)
+  const proof = (role: Role) =>
+    withKeyBytes(() => createHmac('sha256', key))
       .update(lengthPrefixed(role, publicKey, ciphertext, info))
       .digest();
+  try {
+    return { encapsulator: proof('encapsulator'), decapsulator: proof('decapsulator') };
   } finally {
     wipe(key);
   }

@@ -7,6 +7,7 @@ import {
   type KeyObject,
 } from 'node:crypto';
 import { concatBytes, wipe } from '../../core/bytes.ts';
+import { withKeyBytes } from '../key-bytes.ts';
 import { requireBytes } from './kem.ts';
 
 /** Diffie-Hellman over one curve. Peers are given as bytes; what is no valid public key is undefined. */
@@ -26,9 +27,12 @@ const x25519Private = bytes('302e020100300506032b656e04220420');
 
 export function x25519PublicKey(raw: Uint8Array): KeyObject {
   requireBytes('public key', raw, 32);
-  if (hasRawForms)
-    return createPublicKey({ key: der(raw), format: 'raw-public', asymmetricKeyType: 'x25519' });
-  return createPublicKey({ key: der(x25519Public, raw), format: 'der', type: 'spki' });
+  const key = hasRawForms ? der(raw) : der(x25519Public, raw);
+  return withKeyBytes(() =>
+    hasRawForms
+      ? createPublicKey({ key, format: 'raw-public', asymmetricKeyType: 'x25519' })
+      : createPublicKey({ key, format: 'der', type: 'spki' }),
+  );
 }
 
 /** @param seed neither changed nor kept */
@@ -150,7 +154,8 @@ function primeCurve({ name, scalarBytes, spki, pkcs8, middle }: Curve): Agreemen
 /** @returns undefined for what does not lie on the curve (SP 800-56A r3 §5.6.2.3.3; the cofactor is 1) */
 function pointOf(spki: Uint8Array, point: Uint8Array): KeyObject | undefined {
   try {
-    return createPublicKey({ key: der(spki, point), format: 'der', type: 'spki' });
+    const key = der(spki, point);
+    return withKeyBytes(() => createPublicKey({ key, format: 'der', type: 'spki' }));
   } catch {
     return undefined;
   }
@@ -164,7 +169,7 @@ export const p384PublicKey = (raw: Uint8Array) => pointOf(p384Curve.spki, raw);
 function privateKeyFrom(...parts: Uint8Array[]): KeyObject {
   const key = der(...parts);
   try {
-    return createPrivateKey({ key, format: 'der', type: 'pkcs8' });
+    return withKeyBytes(() => createPrivateKey({ key, format: 'der', type: 'pkcs8' }));
   } finally {
     wipe(key);
   }

@@ -20,6 +20,7 @@ export interface Encapsulated {
 }
 
 export interface Decapsulator {
+  /** Computed when it is asked for. */
   readonly publicKey: Uint8Array;
   /**
    * ML-KEM rejects implicitly (FIPS 203 §6.3): a ciphertext that was changed gives another secret, not a refusal.

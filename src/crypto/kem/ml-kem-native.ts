@@ -1,4 +1,5 @@
 import crypto, { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
+import { withKeyBytes } from '../key-bytes.ts';
 import { type Kem, type MlKemName, mlKemSeedBytes, mlKemSizes, requireBytes } from './kem.ts';
 
 // `crypto.encapsulate` and not an import of that name: where it is missing, such an import keeps the module from loading.
@@ -24,7 +25,9 @@ export function nativeMlKem(name: MlKemName): Kem {
       requireBytes('seed', seed, mlKemSeedBytes);
       const key = mlKemPrivateKey(name, seed);
       return {
-        publicKey: createPublicKey(key).export({ format: 'raw-public' }),
+        get publicKey() {
+          return createPublicKey(key).export({ format: 'raw-public' });
+        },
         decapsulate: (ciphertext) =>
           ciphertext.length === ciphertextBytes ? crypto.decapsulate(key, ciphertext) : undefined,
       };
@@ -35,7 +38,8 @@ export function nativeMlKem(name: MlKemName): Kem {
 /** @returns undefined unless every coefficient is reduced (FIPS 203 §7.2, modulus check: OpenSSL makes it) */
 export function mlKemPublicKey(name: MlKemName, raw: Uint8Array): KeyObject | undefined {
   try {
-    return createPublicKey({ key: Buffer.from(raw), format: 'raw-public', asymmetricKeyType: name });
+    const key = Buffer.from(raw);
+    return withKeyBytes(() => createPublicKey({ key, format: 'raw-public', asymmetricKeyType: name }));
   } catch {
     return undefined;
   }
@@ -43,7 +47,7 @@ export function mlKemPublicKey(name: MlKemName, raw: Uint8Array): KeyObject | un
 
 function mlKemPrivateKey(name: MlKemName, seed: Uint8Array): KeyObject {
   const key = Buffer.from(seed.buffer, seed.byteOffset, seed.length);
-  return createPrivateKey({ key, format: 'raw-seed', asymmetricKeyType: name });
+  return withKeyBytes(() => createPrivateKey({ key, format: 'raw-seed', asymmetricKeyType: name }));
 }
 
 /** True where this runtime has ML-KEM, in the forms that are used here. */

@@ -30,9 +30,10 @@ export function nobleMlKem(name: MlKemName): Kem {
     privateKey(seed) {
       requireBytes('seed', seed, mlKemSeedBytes);
       const copy = Uint8Array.from(seed);
-      const publicKey = kem.keygen(copy).publicKey;
       return {
-        publicKey,
+        get publicKey() {
+          return kem.keygen(copy).publicKey;
+        },
         decapsulate(ciphertext) {
           if (ciphertext.length !== ciphertextBytes) return undefined;
           const { secretKey } = kem.keygen(copy);

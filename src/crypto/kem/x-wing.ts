@@ -50,7 +50,9 @@ export function xWing(mlKem: (name: MlKemName) => Kem): Kem {
         const x = x25519PrivateKey(expanded.subarray(mlKemSeedBytes));
         const publicX = x25519Raw(createPublicKey(x));
         return {
-          publicKey: concatBytes(m.publicKey, publicX),
+          get publicKey() {
+            return concatBytes(m.publicKey, publicX);
+          },
           decapsulate(ciphertext) {
             if (ciphertext.length !== ciphertextBytes + x25519Bytes) return undefined;
             const ciphertextX = ciphertext.subarray(ciphertextBytes);

@@ -1,4 +1,5 @@
 import { createPrivateKey, createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
+import { withKeyBytes } from '../key-bytes.ts';
 import { bitString, oid, sequence } from './der.ts';
 
 /** A key pair of OpenSSL in its raw forms: of ML-DSA the seed, of SLH-DSA and Ed25519 the private key. */
@@ -12,7 +13,7 @@ export interface NativeKeys {
 /** @throws what OpenSSL says of a private key that is none */
 export function nativePrivateKey({ type, privateFormat }: NativeKeys, seed: Uint8Array): KeyObject {
   const key = Buffer.from(seed.buffer, seed.byteOffset, seed.length);
-  return createPrivateKey({ key, format: privateFormat, asymmetricKeyType: type });
+  return withKeyBytes(() => createPrivateKey({ key, format: privateFormat, asymmetricKeyType: type }));
 }
 
 /** @returns undefined for another length, or what OpenSSL takes for none */
@@ -22,7 +23,8 @@ export function nativePublicKey(
 ): KeyObject | undefined {
   if (raw.length !== publicKeyBytes) return undefined;
   try {
-    return createPublicKey({ key: Buffer.from(raw), format: 'raw-public', asymmetricKeyType: type });
+    const key = Buffer.from(raw);
+    return withKeyBytes(() => createPublicKey({ key, format: 'raw-public', asymmetricKeyType: type }));
   } catch {
     return undefined;
   }
