@@ -52,6 +52,7 @@ beforeAll(async () => {
   for (const ciphertext of [...sealed, large]) await service.call('POST', '/v1/decrypt', { ciphertext });
   await useKeys(ofKeys);
   await makeSecrets();
+  await sealToPairs();
   await sendInPieces();
   plant('PIN', Buffer.from((await readFile(join(dataDir, 'hsm', 'pin'), 'utf8')).trim()));
 });
@@ -103,6 +104,26 @@ async function makeSecrets(): Promise<void> {
   const batch = await service.call('POST', '/v1/batch', { operations });
   const results = batch.body['results'] as { items?: { plaintext: string }[] }[];
   plant('data key of a batch', Buffer.from(results[1]?.items?.[0]?.plaintext ?? '', 'base64'));
+}
+
+/** A message that is sealed to a key pair and opened again, with a pre-shared key, and a secret that is exported. */
+async function sealToPairs(): Promise<void> {
+  for (const algorithm of ['x-wing', 'p256']) {
+    await service.call('POST', '/v1/keys', { name: `pair-${algorithm}`, algorithm });
+    const at = (operation: string) => `/v1/keys/pair-${algorithm}/${operation}`;
+    const pskId = 'aGVsbG8=';
+    const plaintext = plant(`sealed to ${algorithm}`, randomBytes(48)).toString('base64');
+    const psk = plant(`pre-shared key of ${algorithm}`, randomBytes(32)).toString('base64');
+    const made = await service.call('POST', at('seal'), { plaintext, psk, pskId });
+    const opening = { enc: made.body['enc'], ciphertext: made.body['ciphertext'], pskId };
+    expect((await service.call('POST', at('open'), { ...opening, psk })).status).toBe(200);
+    // Not with the planted one: three requests would hold as many texts of it.
+    const another = { ...opening, psk: randomBytes(32).toString('base64') };
+    expect((await service.call('POST', at('open'), another)).status).toBe(400);
+    const sent = await service.call('POST', at('send-export'), {});
+    plant(`exported by ${algorithm}`, Buffer.from(member(sent, 'exported') ?? '', 'base64'));
+    await service.call('POST', at('receive-export'), { enc: sent.body['enc'] });
+  }
 }
 
 /** Opens, refuses and seals under keys that come into the service's memory, and moves a message between two of them. */
