@@ -38,6 +38,7 @@ import { createSigningWork } from './signing/work.ts';
 import { checkStart } from './start-checks.ts';
 import { migrate } from './store/migrations.ts';
 import { createRevision } from './store/revision.ts';
+import { schemaCheck } from './store/schema-check.ts';
 import type { Store } from './store/store.ts';
 import { version } from './version.ts';
 
@@ -137,6 +138,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     feed: await store.changes.follow(),
     clock,
     maxStaleMilliseconds: config.maxStaleMs,
+    checkSchema: schemaCheck(store, (reason) => note('error', 'store.closed', { reason })),
   });
   closers.push(() => revision.close());
   const audit = await openAuditLog({

@@ -43,6 +43,9 @@ export interface ChangesRead {
   readonly lost: boolean;
 }
 
+/** The subject of a migration: whoever hears of it looks whether the database is still open to its code. */
+export const schemaSubject = 'schema';
+
 /** So many are kept: whoever was away for longer forgets everything. */
 export const keptChanges = 100_000;
 /** Looked at together. */

@@ -1,4 +1,12 @@
-import { type ColumnDataType, type ColumnDefinitionBuilder, type RawBuilder, sql } from 'kysely';
+import {
+  type ColumnDataType,
+  type ColumnDefinitionBuilder,
+  type RawBuilder,
+  sql,
+  type Transaction,
+} from 'kysely';
+import { type Change, cutEvery, keptChanges, subjectsText } from './changes.ts';
+import type { Schema } from './schema.ts';
 
 /** What differs between the databases; everything else is one text. */
 export interface Dialect {
@@ -10,6 +18,8 @@ export interface Dialect {
   readonly integer: ColumnDataType;
   /** A primary key that the database counts up, and never gives out twice. */
   serial(column: ColumnDefinitionBuilder): ColumnDefinitionBuilder;
+  /** @see Changes.record */
+  recordChange(tx: Transaction<Schema>, change: Change): Promise<number>;
 }
 
 export const sqliteDialect: Dialect = {
@@ -18,6 +28,13 @@ export const sqliteDialect: Dialect = {
   text: 'text',
   integer: 'integer',
   serial: (column) => column.primaryKey().autoIncrement(),
+  async recordChange(tx, { namespaceId, subjects, at }) {
+    const { insertId } = await tx
+      .insertInto('changes')
+      .values({ namespace_id: namespaceId, subjects: subjectsText(subjects), created_at: at })
+      .executeTakeFirstOrThrow();
+    return await cutBack(tx, Number(insertId));
+  },
 };
 export const postgresDialect: Dialect = {
   name: 'postgres',
@@ -25,7 +42,28 @@ export const postgresDialect: Dialect = {
   text: sql`text collate "C"`,
   integer: 'bigint',
   serial: (column) => column.primaryKey().generatedAlwaysAsIdentity(),
+  /** Numbers are given out in another order than transactions commit: a lock makes it one. */
+  async recordChange(tx, { namespaceId, subjects, at }) {
+    const { rows } = await sql<{ revision: number }>`
+      with alone as materialized (select pg_advisory_xact_lock(${sql.raw(advisory.changes)}))
+      insert into changes (namespace_id, subjects, created_at)
+      select ${namespaceId}, ${subjectsText(subjects)}, ${at}::bigint from alone
+      returning revision, pg_notify(${changesChannel}, '')`.execute(tx);
+    return await cutBack(tx, rows[0]?.revision ?? 0);
+  },
 };
+
+async function cutBack(tx: Transaction<Schema>, revision: number): Promise<number> {
+  if (revision % cutEvery === 0)
+    await tx
+      .deleteFrom('changes')
+      .where('revision', '<=', revision - keptChanges)
+      .execute();
+  return revision;
+}
+
+/** Where PostgreSQL announces changes. */
+export const changesChannel = 'stathera_changes';
 
 /** Numbers of PostgreSQL's advisory locks, within a database. */
 export const advisory = {

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Kysely, sql } from 'kysely';
 import { ServiceError } from '../core/errors.ts';
 import { serviceNamespaceId } from '../core/ids.ts';
+import { schemaSubject } from './changes.ts';
 import { advisory, type Dialect } from './dialects.ts';
 import { firstTables } from './first-tables.ts';
 import { createJobTables, createLeaseTable } from './job-tables.ts';
@@ -10,7 +11,10 @@ import type { Schema } from './schema.ts';
 export interface Migration {
   readonly number: number;
   readonly name: string;
-  /** Code whose newest migration is at least this may use the database afterwards; older code refuses. */
+  /**
+   * Code whose newest migration is at least this may use the database afterwards, beside this one too. Older code
+   * does not start, and refuses everything where it runs; what it had begun at that moment may still commit.
+   */
   readonly oldestCode: number;
   up(db: Kysely<Schema>, dialect: Dialect): Promise<void>;
 }
@@ -196,16 +200,9 @@ async function migrateAlone(
     .addColumn('namespace_id', 'text', (c) => c.notNull())
     .addColumn('applied_at', 'bigint', (c) => c.notNull())
     .execute();
-  const newest = known.at(-1)?.number ?? 0;
-  const applied = await db.selectFrom('schema_migrations').selectAll().orderBy('number').execute();
-  const blocking = applied.find((row) => Number(row.oldest_code) > newest);
-  if (blocking) {
-    throw new ServiceError(
-      'store/unavailable',
-      `The database was migrated by newer software (migration ${blocking.number}, ${blocking.name}); ` +
-        `this version knows migrations up to ${newest} and at least ${blocking.oldest_code} is needed: upgrade it.`,
-    );
-  }
+  const refusal = await refusalOfOldCode(db, known);
+  if (refusal) throw refusal;
+  const applied = await db.selectFrom('schema_migrations').select('number').execute();
   const done = new Set(applied.map((row) => Number(row.number)));
   for (const migration of known) {
     if (done.has(migration.number)) continue;
@@ -223,8 +220,34 @@ async function migrateAlone(
           applied_at: now,
         })
         .execute();
+      // Older code that runs looks whether it may go on.
+      if (migration.number > changes.number) {
+        const subjects = [schemaSubject];
+        await dialect.recordChange(tx, { namespaceId: serviceNamespaceId, subjects, at: now });
+      }
     });
   }
+}
+
+/** @returns what to refuse with where newer code has closed the database to code that knows these migrations */
+export async function refusalOfOldCode(
+  db: Kysely<Schema>,
+  known: readonly Migration[] = migrations,
+): Promise<ServiceError | undefined> {
+  const newest = known.at(-1)?.number ?? 0;
+  const blocking = await db
+    .selectFrom('schema_migrations')
+    .selectAll()
+    .where('oldest_code', '>', newest)
+    .orderBy('number')
+    .executeTakeFirst();
+  if (!blocking) return undefined;
+  return new ServiceError(
+    'store/unavailable',
+    `The database was migrated by newer software (migration ${blocking.number}, ${blocking.name}); ` +
+      `this version knows migrations up to ${newest} and at least ${blocking.oldest_code} is needed: upgrade it.`,
+    { retryAfterSeconds: 1 },
+  );
 }
 
 async function isApplied(tx: Kysely<Schema>, { number }: Migration): Promise<boolean> {

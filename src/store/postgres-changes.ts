@@ -1,16 +1,7 @@
-import { sql } from 'kysely';
 import pg from 'pg';
 import { ServiceError } from '../core/errors.ts';
-import {
-  type ChangeFeed,
-  type Changes,
-  changesPage,
-  cutEvery,
-  keptChanges,
-  readPages,
-  subjectsText,
-} from './changes.ts';
-import { advisory } from './dialects.ts';
+import { type ChangeFeed, type Changes, changesPage, readPages } from './changes.ts';
+import { changesChannel as channel, postgresDialect } from './dialects.ts';
 import {
   clientConfig,
   cut,
@@ -19,28 +10,13 @@ import {
   unavailable,
 } from './postgres-connections.ts';
 
-const channel = 'stathera_changes';
-
 /**
  * PostgreSQL gives out numbers in another order than it commits. So a change takes its number under a lock that ends
  * with its transaction, and after it is visible: whoever has read number n has everything before n.
  */
 export function postgresChanges(settings: PostgresSettings, name: string): Changes {
   return {
-    async record(tx, { namespaceId, subjects, at }) {
-      const { rows } = await sql<{ revision: number }>`
-        with alone as materialized (select pg_advisory_xact_lock(${sql.raw(advisory.changes)}))
-        insert into changes (namespace_id, subjects, created_at)
-        select ${namespaceId}, ${subjectsText(subjects)}, ${at}::bigint from alone
-        returning revision, pg_notify(${channel}, '')`.execute(tx);
-      const revision = rows[0]?.revision ?? 0;
-      if (revision % cutEvery === 0)
-        await tx
-          .deleteFrom('changes')
-          .where('revision', '<=', revision - keptChanges)
-          .execute();
-      return revision;
-    },
+    record: postgresDialect.recordChange,
     follow: () => follow(settings, `${name} changes`),
   };
 }

@@ -162,12 +162,15 @@ export interface Lease {
 export interface Connections {
   /** @throws store/unavailable */
   connect(): Promise<Lease>;
+  /** From now on nothing is asked; transactions that are open are rolled back. */
+  refuse(reason: ServiceError): void;
   end(): Promise<void>;
 }
 
 /** A bounded pool. */
 export function openConnections(settings: PostgresSettings, name: string): Connections {
   const open = new Set<pg.ClientBase>();
+  let refusal: ServiceError | undefined;
   const pool = new pg.Pool({
     ...clientConfig(settings, name),
     max: settings.connections,
@@ -184,9 +187,12 @@ export function openConnections(settings: PostgresSettings, name: string): Conne
   pool.on('error', () => undefined);
   pool.on('remove', (client) => void open.delete(client));
   return {
+    refuse(reason) {
+      refusal = reason;
+    },
     async connect() {
       try {
-        return lease(await pool.connect());
+        return lease(await pool.connect(), () => refusal);
       } catch (error) {
         throw error instanceof ServiceError ? error : unavailable(error);
       }
@@ -202,7 +208,7 @@ export function openConnections(settings: PostgresSettings, name: string): Conne
   };
 }
 
-function lease(client: pg.PoolClient): Lease {
+function lease(client: pg.PoolClient, refusal: () => ServiceError | undefined): Lease {
   let broken = false;
   let discarded = false;
   async function run(work: () => Promise<Result>): Promise<Result> {
@@ -221,10 +227,15 @@ function lease(client: pg.PoolClient): Lease {
       // The server rolls back by itself when its connection ends; the first error is the one that counts.
       if (broken && text === 'rollback')
         return Promise.resolve({ command: 'ROLLBACK', rows: [] } as unknown as Result);
+      const refused = text === 'rollback' ? undefined : refusal();
+      if (refused) return Promise.reject(refused);
       return run(() => client.query(text, values.map(toStored)));
     },
-    prepared: ({ name, text, values }) =>
-      run(() => client.query({ name, text, values: values.map(toStored) })),
+    prepared({ name, text, values }) {
+      const refused = refusal();
+      if (refused) return Promise.reject(refused);
+      return run(() => client.query({ name, text, values: values.map(toStored) }));
+    },
     discard: () => {
       discarded = true;
     },

@@ -64,6 +64,7 @@ function createStore({ settings, name, connections }: Parts): Store {
       return async (...values) =>
         (await readPrepared(connections, { name: statement, text, values })) as Row[];
     },
+    refuse: (reason) => connections.refuse(reason),
     async probe() {
       const connection = await connections.connect();
       try {

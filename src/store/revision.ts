@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { createLru } from '../core/lru.ts';
-import type { ChangeFeed } from './changes.ts';
+import { type ChangeFeed, schemaSubject } from './changes.ts';
 
 /**
  * How far this process knows the store. Whatever it keeps in memory was true when the changes were read last; what
@@ -44,11 +44,18 @@ export interface RevisionOptions {
   readonly clock: Clock;
   /** Decisions rest on nothing older. */
   readonly maxStaleMilliseconds: number;
+  /** Rejects unless this code may go on with the database: asked at first, and after each migration. */
+  readonly checkSchema?: () => Promise<void>;
 }
 
 const rememberedSubjects = 100_000;
 
-export function createRevision({ feed, clock, maxStaleMilliseconds }: RevisionOptions): Revision {
+export function createRevision({
+  feed,
+  clock,
+  maxStaleMilliseconds,
+  checkSchema,
+}: RevisionOptions): Revision {
   const touchedAt = createLru<number>();
   const listeners: ((subjects: readonly string[] | 'everything') => void)[] = [];
   const counts = { touched: 0, lost: 0 };
@@ -60,6 +67,8 @@ export function createRevision({ feed, clock, maxStaleMilliseconds }: RevisionOp
   /** What was touched up to here is not remembered by subject. */
   let floor = 0;
   let readAt = clock.monotonic();
+  /** A migration before the feed began was not heard of. */
+  let schemaChecked = checkSchema === undefined;
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
   let closed = false;
@@ -91,12 +100,15 @@ export function createRevision({ feed, clock, maxStaleMilliseconds }: RevisionOp
     if (closed) throw new ServiceError('store/unavailable', 'The store is closed.');
     const since = clock.monotonic();
     const { changes, lost } = await feed.read();
-    readAt = since;
     if (lost) touchEverything();
     for (const { number, subjects } of changes) {
       cursor = number;
       if (!own.delete(number)) touch(subjects);
     }
+    if (lost || changes.some(({ subjects }) => subjects.includes(schemaSubject))) schemaChecked = false;
+    if (!schemaChecked) await checkSchema?.();
+    schemaChecked = true;
+    readAt = since;
   }
 
   /** A read under way may be too early for who asks now: it waits for the next, with all who came meanwhile. */
@@ -135,7 +147,7 @@ export function createRevision({ feed, clock, maxStaleMilliseconds }: RevisionOp
     get mark() {
       return mark;
     },
-    isFresh: () => clock.monotonic() - readAt <= maxStaleMilliseconds,
+    isFresh: () => schemaChecked && clock.monotonic() - readAt <= maxStaleMilliseconds,
     sync,
     touch(subjects, number) {
       if (number !== undefined && number <= cursor) return;

@@ -73,6 +73,7 @@ export interface RowAuthenticator {
   /**
    * Proves that the service wrote this row.
    * @throws internal: the row was altered outside the service. Nothing of it may be used.
+   * @throws store/unavailable: newer software wrote it, in a layout that is not known here
    */
   verify<Table extends AuthenticatedTable>(
     table: Table,
@@ -91,6 +92,7 @@ export function createRowAuthenticator(mac: Prf): RowAuthenticator {
     async verify(table, row) {
       const layout = row.mac[0];
       const values = row as unknown as Record<string, unknown>;
+      if (layout !== undefined && layout > newestLayout(table)) throw newer(table);
       if (layout === undefined || !covers(table, layout, values)) throw altered(table);
       const expected = await mac(encodeRow(table, layout, values));
       if (!equalBytes(row.mac.subarray(1), expected)) throw altered(table);
@@ -105,6 +107,22 @@ function altered(table: string): ServiceError {
       code: `altered-row/${table}`,
     }),
   });
+}
+
+/** Another node may have the software that can use it. */
+function newer(table: string): ServiceError {
+  return new ServiceError(
+    'store/unavailable',
+    'A stored record was written by newer software than this one: upgrade it.',
+    {
+      retryAfterSeconds: 1,
+      cause: Object.assign(new Error('the layout of a row is not known'), { code: `newer-row/${table}` }),
+    },
+  );
+}
+
+function newestLayout(table: AuthenticatedTable): number {
+  return Math.max(...Object.keys(layouts[table]).map(Number));
 }
 
 type Values = Readonly<Record<string, unknown>>;

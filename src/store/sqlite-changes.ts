@@ -1,14 +1,7 @@
 import Database from 'better-sqlite3';
 import { ServiceError } from '../core/errors.ts';
-import {
-  type ChangeFeed,
-  type Changes,
-  changesPage,
-  cutEvery,
-  keptChanges,
-  readPages,
-  subjectsText,
-} from './changes.ts';
+import { type ChangeFeed, type Changes, changesPage, readPages } from './changes.ts';
+import { sqliteDialect } from './dialects.ts';
 import type { Schema } from './schema.ts';
 
 /**
@@ -17,19 +10,7 @@ import type { Schema } from './schema.ts';
  */
 export function sqliteChanges(file: string): Changes {
   return {
-    async record(tx, { namespaceId, subjects, at }) {
-      const { insertId } = await tx
-        .insertInto('changes')
-        .values({ namespace_id: namespaceId, subjects: subjectsText(subjects), created_at: at })
-        .executeTakeFirstOrThrow();
-      const revision = Number(insertId);
-      if (revision % cutEvery === 0)
-        await tx
-          .deleteFrom('changes')
-          .where('revision', '<=', revision - keptChanges)
-          .execute();
-      return revision;
-    },
+    record: sqliteDialect.recordChange,
     follow: async () => attempt(() => follow(file)),
   };
 }

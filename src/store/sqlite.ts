@@ -3,6 +3,7 @@ import { dirname, resolve } from 'node:path';
 import Database from 'better-sqlite3';
 import { type CompiledQuery, Kysely, type SqliteStatement } from 'kysely';
 import { fsyncPath } from '../core/durable-file.ts';
+import type { ServiceError } from '../core/errors.ts';
 import { sqliteDialect } from './dialects.ts';
 import type { Schema } from './schema.ts';
 import { sqliteChanges, sqliteUnavailable } from './sqlite-changes.ts';
@@ -26,8 +27,12 @@ const statementLimit = 200;
 export function openSqliteStore(settings: SqliteSettings): Store {
   const { busyMilliseconds = 5000 } = settings;
   const database = open(settings);
+  let refusal: ServiceError | undefined;
+  const admit = (): void => {
+    if (refusal) throw refusal;
+  };
   const db = new Kysely<Schema>({
-    dialect: sharedSqliteDialect(cachingStatements(database), busyMilliseconds),
+    dialect: sharedSqliteDialect(cachingStatements(database, admit), busyMilliseconds),
   });
   return {
     dialect: sqliteDialect,
@@ -42,7 +47,11 @@ export function openSqliteStore(settings: SqliteSettings): Store {
         return result.rows;
       };
     },
+    refuse(reason) {
+      refusal = reason;
+    },
     async probe() {
+      admit();
       try {
         database.prepare('select 1').get();
       } catch (error) {
@@ -87,11 +96,14 @@ function syncRecovered(file: string): void {
 /**
  * Kysely prepares at every call; preparing costs more than a read, so statements are kept by their text.
  * Errors of the database itself become typed ones here; a violated constraint passes unchanged.
+ * @param admit throws where nothing may be asked any more
  */
-function cachingStatements(database: Database.Database) {
+function cachingStatements(database: Database.Database, admit: () => void) {
   const statements = new Map<string, SqliteStatement>();
   return {
     prepare(text: string): SqliteStatement {
+      // What is open is rolled back.
+      if (text !== 'rollback') admit();
       let statement = statements.get(text);
       if (!statement) {
         statement = typedErrors(attempt(() => database.prepare(text)));

@@ -1,4 +1,5 @@
 import type { CompiledQuery, Kysely, Transaction } from 'kysely';
+import type { ServiceError } from '../core/errors.ts';
 import type { Changes } from './changes.ts';
 import type { Dialect } from './dialects.ts';
 import type { Schema } from './schema.ts';
@@ -24,6 +25,8 @@ export interface Store {
   prepare<Row>(build: (db: Kysely<Schema>) => { compile(): CompiledQuery<Row> }): PreparedQuery<Row>;
   /** Proves that the database answers. */
   probe(): Promise<void>;
+  /** From now on whatever is asked of it is refused with this, the commit of what is open too. */
+  refuse(reason: ServiceError): void;
   close(): Promise<void>;
 }
 

@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ServiceError } from '../../src/core/errors.ts';
 import { newId, serviceNamespaceId } from '../../src/core/ids.ts';
 import { type Migration, migrate, migrations, schemaNumber } from '../../src/store/migrations.ts';
 import type { AuditOutboxRow, Schema } from '../../src/store/schema.ts';
@@ -59,6 +60,7 @@ export function storeContract(name: string, open: () => Promise<StoreUnderTest>)
     });
 
     transactions(() => ({ store, other }));
+    refusal(() => under.connect());
     values(() => ({ store, other }));
     migrationsContract(open);
   });
@@ -277,6 +279,38 @@ function values(connections: Connections): void {
     const before = await count();
     await store.probe();
     expect(await count()).toEqual(before);
+  });
+}
+
+function refusal(connect: () => Promise<Store>): void {
+  /** Guarantees that a store that was told to refuses everything, what was begun before included, with the reason it was given, and can be closed. */
+  test('refuses', async () => {
+    const [refusing, other] = [await connect(), await connect()];
+    const reason = new ServiceError('store/unavailable', 'for a test');
+    const find = refusing.prepare<{ id: string }>((db) =>
+      db.selectFrom('roots').selectAll().where('id', '=', ''),
+    );
+    const row = rootRow();
+    const [open, told] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const begun = refusing.transaction(async (tx) => {
+      await tx.insertInto('roots').values(row).execute();
+      open.resolve();
+      await told.promise;
+    });
+    await open.promise;
+    refusing.refuse(reason);
+    told.resolve();
+    await expect(begun).rejects.toBe(reason);
+    for (let time = 0; time < 2; time += 1) {
+      await expect(find(row.id)).rejects.toBe(reason);
+      await expect(refusing.probe()).rejects.toBe(reason);
+      await expect(refusing.db.selectFrom('roots').selectAll().execute()).rejects.toBe(reason);
+      await expect(refusing.transaction(async () => undefined)).rejects.toBe(reason);
+    }
+    expect(await labelOf(other.db, row.id)).toBeUndefined();
+    await other.transaction((tx) => tx.insertInto('roots').values(row).execute());
+    await refusing.close();
+    await other.close();
   });
 }
 

@@ -14,7 +14,11 @@ afterEach(async () => {
   for (const revision of opened.splice(0)) await revision.close();
 });
 
-function open({ read = async () => nothing, maxStaleMilliseconds = 500 }: Partial<Settings> = {}) {
+function open({
+  read = async () => nothing,
+  maxStaleMilliseconds = 500,
+  checkSchema,
+}: Partial<Settings> = {}) {
   let now = 0;
   let announce: () => void = () => undefined;
   const feed: ChangeFeed = {
@@ -27,7 +31,10 @@ function open({ read = async () => nothing, maxStaleMilliseconds = 500 }: Partia
     close: async () => undefined,
   };
   const clock = { now: () => now, monotonic: () => now };
-  const revision = createRevision({ feed, clock, maxStaleMilliseconds });
+  const revision = createRevision({
+    ...{ feed, clock, maxStaleMilliseconds },
+    ...(checkSchema && { checkSchema }),
+  });
   opened.push(revision);
   const forgotten: (readonly string[] | 'everything')[] = [];
   revision.onTouched((subjects) => void forgotten.push(subjects));
@@ -42,6 +49,7 @@ function open({ read = async () => nothing, maxStaleMilliseconds = 500 }: Partia
 interface Settings {
   readonly read: () => Promise<ChangesRead>;
   readonly maxStaleMilliseconds: number;
+  readonly checkSchema: () => Promise<void>;
 }
 
 /** Guarantees that freshness counts from before the last successful read, on the clock that never goes back. */
@@ -90,6 +98,29 @@ test('forgets everything where changes were lost', async () => {
   expect(forgotten).toEqual(['everything']);
   expect(revision.untouchedSince(before, ['any'])).toBe(false);
   expect(revision.untouchedSince(revision.mark, ['any'])).toBe(true);
+});
+
+/** Guarantees that nothing is decided after a migration, nor before the first look, until this code is known to be new enough for it; and that a look that failed is made again. */
+test('asks whether the code is new enough', async () => {
+  const reads: (ChangesRead | undefined)[] = [nothing, nothing, one('schema'), nothing];
+  const asked: boolean[] = [false, true, false, true];
+  const { revision } = open({
+    read: async () => reads.shift() ?? nothing,
+    checkSchema: async () => {
+      if (!asked.shift()) throw new Error('not known');
+    },
+  });
+  expect(revision.isFresh()).toBe(false);
+  await expect(revision.sync()).rejects.toThrow('not known');
+  expect(revision.isFresh()).toBe(false);
+  await revision.sync();
+  expect(revision.isFresh()).toBe(true);
+  await expect(revision.sync()).rejects.toThrow('not known');
+  expect(revision.isFresh()).toBe(false);
+  await revision.sync();
+  expect(revision.isFresh()).toBe(true);
+  await revision.sync();
+  expect(asked).toEqual([]);
 });
 
 /** Guarantees that however many subjects are touched, memory is bounded and no decision passes for untouched. */

@@ -78,6 +78,18 @@ test('other MACs are refused', async () => {
   ).rejects.toMatchObject(altered);
 });
 
+/** Guarantees that a row in a later layout is refused as newer software's, so that a client may find a node that has it, and never taken for one of a known layout. */
+test('a row of newer software', async () => {
+  const sealed = await rows.seal('key_versions', versionRow());
+  for (const layout of [3, 4, 255]) {
+    const mac = Uint8Array.from([layout, ...sealed.mac.subarray(1)]);
+    await expect(rows.verify('key_versions', { ...sealed, mac })).rejects.toMatchObject({
+      ...{ code: 'store/unavailable', retryAfterSeconds: 1 },
+      cause: expect.objectContaining({ code: 'newer-row/key_versions' }),
+    });
+  }
+});
+
 /** Guarantees that no text moved from one column into its neighbour gives the same MAC. */
 test('columns are kept apart', async () => {
   const token: Omit<TokenRow, 'mac'> = {
