@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import { readConfig } from '../config.ts';
 import { initialize } from '../initialize.ts';
@@ -11,6 +12,9 @@ export async function init(command: Command, { environment, adapters }: Surround
     result.done.length === 0
       ? `${config.dataDir} is complete: nothing to do`
       : `made in ${config.dataDir}: ${result.done.join(', ')}`,
-    `the administrator's first token is in ${result.bootstrapTokenFile}`,
+    // The database's first token is on the machine that made the database.
+    existsSync(result.bootstrapTokenFile)
+      ? `the administrator's first token is in ${result.bootstrapTokenFile}`
+      : `this database had its first token before: no file ${result.bootstrapTokenFile}`,
   ]);
 }

@@ -122,6 +122,7 @@ describe.each([
     const { confirmation } = approved.json() as { confirmation: string };
     await hsm('accept', second, 'accept', '--confirmation', confirmation);
     await hsm('accept again', second, 'accept', '--confirmation', confirmation);
+    steps.set('init at last', await run(second.env, 'init'));
   }, 600_000);
   afterAll(async () => {
     if (skip) return;
@@ -154,6 +155,10 @@ describe.each([
     expect(step('approve again').json()).toMatchObject({ handedOver: 0, approved: true });
     expect(step('accept').json()).toEqual({ taken: 4 });
     expect(step('accept again').json()).toEqual({ taken: 0 });
+    expect(step('init at last')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('had its first token before') as string,
+    });
   });
 
   /** Guarantees that nothing is handed over for a wrong fingerprint or an altered request, nor taken for a wrong confirmation. */
