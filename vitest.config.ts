@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import { compiledDirectory } from './test/support/data.ts';
 import { whyNoPostgres } from './test/support/postgres.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
@@ -8,7 +9,11 @@ const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
 const seed = Number(process.env['STATHERA_TEST_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 if (!Number.isSafeInteger(seed)) throw new Error('STATHERA_TEST_SEED must be an integer');
 
-const env = { STATHERA_TEST_SEED: String(seed) };
+const env = {
+  STATHERA_TEST_SEED: String(seed),
+  // Hundreds of processes are started from the sources: without it each takes its types away and compiles them anew.
+  NODE_COMPILE_CACHE: compiledDirectory(process.pid),
+};
 
 // What a client can tell of the service must not depend on the database: these files are run over both.
 const overBoth = [

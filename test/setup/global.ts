@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import type { TestProject } from 'vitest/node';
-import { templateDirectory } from '../support/data.ts';
+import { compiledDirectory, templateDirectory } from '../support/data.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -17,6 +17,9 @@ export function setup(project: TestProject): void {
   process.stdout.write(
     `node ${process.version}, seed ${seed} (STATHERA_TEST_SEED=${seed} repeats it), scale ${scale}\n`,
   );
+  // The processes that run tests write there as they end, after the teardown.
+  const compiled = compiledDirectory(process.pid);
+  process.once('exit', () => rmSync(compiled, { recursive: true, force: true }));
 }
 
 /** The initialized data directory that tests copy. */

@@ -12,6 +12,11 @@ export function templateDirectory(runnerPid: number): string {
   return join(tmpdir(), `stathera-test-${runnerPid}`);
 }
 
+/** What one run's processes have compiled of the sources. */
+export function compiledDirectory(runnerPid: number): string {
+  return join(tmpdir(), `stathera-compiled-${runnerPid}`);
+}
+
 /** A data directory of its own, initialized; remove it with `removeDirectory`. */
 export async function freshDataDir(): Promise<string> {
   const template = templateDirectory(process.ppid);
