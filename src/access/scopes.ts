@@ -37,6 +37,7 @@ export const actions = {
   'envelope.encrypt': ['keys:encrypt'],
   'envelope.decrypt': ['keys:decrypt'],
   'envelope.rewrap': ['keys:rewrap'],
+  'envelope.rewrap-lines': ['keys:rewrap'],
   'envelope.data-keys': ['keys:encrypt'],
   'envelope.random': anyKeyScope,
   'envelope.batch': anyKeyScope,

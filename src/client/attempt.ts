@@ -1,6 +1,7 @@
 import { decodeAnswer, decodeBatch, Mismatch } from './answers.ts';
 import { contradiction } from './consistency.ts';
 import { StatheraError } from './errors.ts';
+import { decodeLines, LinesEnded } from './lines.ts';
 import { type OperationId, type OperationRow, operations } from './operations.ts';
 import { printable, problemError } from './problems.ts';
 import type { Members } from './requests.ts';
@@ -101,12 +102,13 @@ function decode(
   status: number,
   type: string,
   raw: Uint8Array,
-  { operationId, input, requestId }: Attempt,
+  { operationId, input, requestId, token }: Attempt,
   { base64 }: AttemptSettings,
 ): unknown {
   const place = { status, requestId };
   try {
     if (shape === 'text') return decodeText(raw) ?? mismatch('');
+    if (shape === 'lines') return decodeLines(linesOf(input), textOfLines(type, raw, place), base64);
     if (shape === undefined || type !== 'application/json') throw invalid('not of its content type', place);
     const value = parseJson(raw);
     const decoded =
@@ -114,6 +116,9 @@ function decode(
     const wrong = contradiction(operationId, input, decoded);
     return wrong === undefined ? decoded : mismatch(wrong);
   } catch (error) {
+    if (error instanceof LinesEnded) {
+      throw problemError(error.problem, token, place) ?? invalid('cut off without a problem document', place);
+    }
     if (!(error instanceof Mismatch)) throw error;
     throw invalid(`not what ${operationId} gives to this request, at "${error.pointer}"`, place);
   }
@@ -122,6 +127,15 @@ function decode(
 function itemsOf(input: Members): readonly unknown[] {
   const items = input['operations'];
   return Array.isArray(items) ? items : [];
+}
+
+function linesOf(input: Members): readonly Members[] {
+  return input['lines'] as readonly Members[];
+}
+
+function textOfLines(type: string, raw: Uint8Array, place: { status: number; requestId: string }): string {
+  if (type !== 'application/x-ndjson') throw invalid('not of its content type', place);
+  return decodeText(raw) ?? mismatch('');
 }
 
 function mismatch(pointer: string): never {

@@ -5,6 +5,7 @@ import type { Credentials } from './credentials.ts';
 import { StatheraError } from './errors.ts';
 import type { Hooks } from './hooks.ts';
 import { type Limit, startLimit } from './limits.ts';
+import { createLines } from './lines.ts';
 import { createList } from './lists.ts';
 import { type OperationId, type OperationRow, operations } from './operations.ts';
 import { encodeRequest, type Members } from './requests.ts';
@@ -55,7 +56,8 @@ export function createClientOn(platform: Platform, options: ClientOptions): Clie
     if (page !== undefined) {
       const pages = (client[area] ??= {}) as Record<string, unknown>;
       pages[page] = (callOptions?: CallOptions) => call(operationId, {}, callOptions);
-    } else client[operationId] = isList(row) ? createList(bound) : bound;
+    } else if (row.answer === 'lines') client[operationId] = createLines(bound);
+    else client[operationId] = isList(row) ? createList(bound) : bound;
   }
   return client as unknown as Client;
 }
@@ -134,9 +136,10 @@ function headersOf(
   if (idempotencyKey !== undefined && !/^[!-~]{1,128}$/.test(idempotencyKey)) {
     throw new TypeError('idempotencyKey must be 1 to 128 visible ASCII characters');
   }
+  const json = answer === 'lines' ? 'application/x-ndjson' : 'application/json';
   return {
-    accept: answer === 'text' ? 'text/plain' : 'application/json',
-    ...(body !== undefined && { 'content-type': 'application/json' }),
+    accept: answer === 'text' ? 'text/plain' : json,
+    ...(body !== undefined && { 'content-type': json }),
     ...(retry === 'key' && { 'idempotency-key': idempotencyKey ?? randomId(16) }),
   };
 }

@@ -26,6 +26,8 @@ export type {
   ListOptions,
   Namespace,
   Readiness,
+  RewrapLine,
+  RewrapLineAnswer,
   Token,
 } from './types.ts';
 export { createLocalEncryption } from './web-local.ts';

@@ -18,7 +18,7 @@ export interface OperationRow {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   /** Members named here go there; the others are the query of GET and the body of everything else. */
   readonly path: string;
-  /** Members of the body that are bytes; `name?` may be absent. */
+  /** Members of the body, or of each line of it, that are bytes; `name?` may be absent. */
   readonly bytes?: readonly string[];
   /**
    * `safe`: made twice it has done what it does once. `key`: it is, by an Idempotency-Key.
@@ -28,7 +28,7 @@ export interface OperationRow {
   /** Needs no token, and gets none. */
   readonly open?: true;
   /** Undefined: no content. */
-  readonly answer?: Shape | 'text' | 'batch';
+  readonly answer?: Shape | 'text' | 'batch' | 'lines';
 }
 
 /**
@@ -102,6 +102,13 @@ export const operations = {
     bytes: ['ciphertext'],
     retry: 'safe',
     answer: sealed,
+  },
+  rewrapLines: {
+    method: 'POST',
+    path: '/v1/keys/{key}/rewrap-lines',
+    bytes: ['ciphertext'],
+    retry: 'safe',
+    answer: 'lines',
   },
   createDataKeys: {
     method: 'POST',

@@ -25,6 +25,13 @@ export function encodeRequest(row: OperationRow, input: Members, base64: Base64)
   });
   if (row.method === 'GET') return { target: path + queryOf(rest), body: undefined };
   if (row.method === 'DELETE') return { target: path, body: undefined };
+  if (row.answer === 'lines') {
+    const lines = rest.get('lines') as readonly Members[];
+    return {
+      target: path,
+      body: lines.map((line) => `${JSON.stringify(encodeBytes(row, line, base64))}\n`).join(''),
+    };
+  }
   const members = encodeBytes(row, Object.fromEntries(rest), base64);
   const operations: unknown = members['operations'];
   if (row.answer !== 'batch' || !Array.isArray(operations)) {

@@ -92,6 +92,9 @@ export type Job = Answered<typeof jobs.jobAnswer>;
 export type AuditRecord = ItemOf<Answered<typeof audit.recordsAnswer>>;
 export type BatchItem = Given<typeof envelope.batchItem>;
 
+export type RewrapLine = Given<typeof envelope.rewrapLine>;
+export type RewrapLineAnswer = Exclude<Answered<typeof envelope.rewrapLinesAnswer>, { end: unknown }>;
+
 interface BatchAnswers {
   encrypt: Answered<typeof envelope.sealedAnswer>;
   decrypt: Answered<typeof envelope.openedAnswer>;
@@ -152,6 +155,14 @@ export interface Operations {
   /** Of whichever key the ciphertext names. */
   decrypt: Operation<Given<typeof envelope.decryptBody>, Answered<typeof envelope.openedAnswer>>;
   rewrap: Operation<KeyParams & Given<typeof envelope.rewrapBody>, Answered<typeof envelope.sealedAnswer>>;
+  /**
+   * Any number of ciphertexts of a key, each moved to the newest version or left when it is of that already; answers
+   * stand in the order of the lines. It takes up to 500 lines ahead, and so many are in memory.
+   */
+  rewrapLines(
+    input: KeyParams & { readonly lines: AsyncIterable<RewrapLine> | Iterable<RewrapLine> },
+    options?: CallOptions,
+  ): AsyncGenerator<RewrapLineAnswer, void, undefined>;
   createDataKeys: Operation<
     KeyParams & Given<typeof envelope.dataKeysBody>,
     Answered<typeof envelope.dataKeysAnswer>

@@ -28,14 +28,19 @@ export function createDeadlines(): Deadlines {
       if (!running.remove(deadline)) continue;
       deadline.onPassed();
     }
-    if (running.size > 0) timer ??= setTimeout(look, lookEveryMs);
+    if (running.size > 0) timer ??= later();
+  }
+
+  /** What is limited keeps the process alive, or nothing does. */
+  function later(): NodeJS.Timeout {
+    return setTimeout(look, lookEveryMs).unref();
   }
 
   return {
     start(ms, onPassed) {
       const deadline = { at: performance.now() + ms, onPassed, before: undefined, after: undefined };
       running.append(deadline);
-      timer ??= setTimeout(look, lookEveryMs);
+      timer ??= later();
       return deadline;
     },
     end: running.remove,

@@ -1,7 +1,6 @@
 import type { Caller } from '../access/caller.ts';
-import { authorize, type Operation, outcomeOf } from '../access/operations.ts';
+import { authorize, type Operation } from '../access/operations.ts';
 import type { Action } from '../access/scopes.ts';
-import type { AuditItem, AuditTarget } from '../audit/entry.ts';
 import type { ServiceError } from '../core/errors.ts';
 import type { GenerateMacRequest, Mac, MacWork, VerifiedMac, VerifyMacRequest } from '../macs/macs.ts';
 import type {
@@ -11,6 +10,7 @@ import type {
   VerifiedSignature,
   VerifyRequest,
 } from '../signing/work.ts';
+import { runItems } from './items.ts';
 import type {
   DataKey,
   DataKeysRequest,
@@ -47,9 +47,6 @@ export type BatchResult =
   | { readonly operation: 'verify'; readonly value: VerifiedSignature }
   | { readonly operation: 'failed'; readonly error: unknown };
 
-/** HSM operations under way at once: enough to fill its batches, few enough to leave room for other callers. */
-const concurrentOperations = 128;
-
 /** Starts the items in their order, several at a time; results and record in the items' order. */
 export async function runBatch({
   caller,
@@ -62,56 +59,12 @@ export async function runBatch({
   work: Work & MacWork & SigningWork;
   operation: Operation;
 }): Promise<BatchResult[]> {
-  const results = new Array<BatchResult>(items.length);
-  const records = new Array<AuditItem>(items.length);
-
-  async function run(item: BatchItem, index: number): Promise<void> {
-    let target: AuditTarget | undefined;
-    const action = actionOf(item);
-    const record = (outcome: ReturnType<typeof outcomeOf>): AuditItem => ({
-      action,
-      ...(target && { target }),
-      ...outcome,
-    });
-    try {
-      results[index] = await perform(item, caller, work, (found) => {
-        target = found;
-      });
-      records[index] = record({ outcome: 'allowed' });
-    } catch (error) {
-      results[index] = { operation: 'failed', error };
-      records[index] = record(outcomeOf(error));
-    }
-  }
-
-  await runWeighted(items, run);
-  operation.items(records);
-  return results;
-}
-
-/** Runs `run`, which must not reject, for every item while the items under way stay within their weight. */
-function runWeighted(
-  items: readonly BatchItem[],
-  run: (item: BatchItem, index: number) => Promise<void>,
-): Promise<void> {
-  return new Promise((resolve) => {
-    let next = 0;
-    let underWay = 0;
-    function proceed(): void {
-      for (let item = items[next]; item !== undefined; item = items[next]) {
-        const weight = weightOf(item);
-        if (underWay > 0 && underWay + weight > concurrentOperations) return;
-        underWay += weight;
-        void run(item, next).then(() => {
-          underWay -= weight;
-          proceed();
-        });
-        next += 1;
-      }
-      if (underWay === 0) resolve();
-    }
-    proceed();
-  });
+  const results = await runItems(
+    items,
+    { weightOf, actionOf, perform: (item, note) => perform(item, caller, work, note) },
+    operation,
+  );
+  return results.map((result) => ('error' in result ? { operation: 'failed', ...result } : result.value));
 }
 
 /** HSM operations that an item has under way at once. */

@@ -1,10 +1,12 @@
 import type { Caller } from '../access/caller.ts';
 import type { Operations } from '../access/operations.ts';
+import type { ServiceError } from '../core/errors.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { Keys } from '../keys/keys.ts';
 import type { MacWork } from '../macs/macs.ts';
 import type { SigningWork } from '../signing/work.ts';
 import { type BatchItem, type BatchResult, runBatch } from './batch.ts';
+import { type ItemResult, runItems } from './items.ts';
 import {
   createWork,
   type DataKey,
@@ -12,9 +14,14 @@ import {
   type DecryptRequest,
   type EncryptRequest,
   type Opened,
+  type Renewed,
+  type RenewRequest,
   type RewrapRequest,
   type Sealed,
 } from './work.ts';
+
+/** One of many ciphertexts to move, or why it is none. */
+export type RenewItem = Omit<RenewRequest, 'key'> | { readonly error: ServiceError };
 
 /** Envelope encryption by keys in the HSM. Every operation is authorized, and recorded before its answer. */
 export interface Envelopes {
@@ -34,6 +41,12 @@ export interface Envelopes {
   decrypt(caller: Caller, request: DecryptRequest): Promise<Opened>;
   /** Moves a ciphertext to the current version, another key or another context. @throws as `decrypt` and `encrypt` */
   rewrap(caller: Caller, request: RewrapRequest): Promise<Sealed>;
+  /**
+   * Moves ciphertexts of one key to its newest version: each succeeds or fails alone, one record lists them all.
+   * @param items what could not be understood is answered and recorded as refused
+   * @throws key/not-found (also when hidden from the caller)
+   */
+  renew(caller: Caller, key: string, items: readonly RenewItem[]): Promise<ItemResult<Renewed>[]>;
   /** Fresh data keys from the HSM, wrapped by the key's current version. @throws as `encrypt` */
   dataKeys(caller: Caller, request: DataKeysRequest): Promise<DataKey[]>;
   /** @param bytes 1–65,536 */
@@ -69,6 +82,21 @@ export function createEnvelopes({
     rewrap: (caller, request) =>
       operations.run(caller, 'envelope.rewrap', named(request.key), ({ target }) =>
         work.rewrap(caller.principal, request, target),
+      ),
+    renew: (caller, key, items) =>
+      keys.use(caller, 'envelope.rewrap-lines', key, (_found, operation) =>
+        runItems(
+          items,
+          {
+            weightOf: () => 1,
+            actionOf: () => 'envelope.rewrap',
+            perform: async (item, note) => {
+              if ('error' in item) throw item.error;
+              return await work.renew(caller.principal, { key, ...item }, note);
+            },
+          },
+          operation,
+        ),
       ),
     dataKeys: (caller, request) =>
       operations.run(caller, 'envelope.data-keys', { kind: 'key', name: request.key }, ({ target }) =>

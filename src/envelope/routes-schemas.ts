@@ -43,6 +43,9 @@ export const rewrapBody = z.strictObject({
 export const dataKeysBody = z.strictObject({ count, bytes: dataKeyBytes, context, plaintext: flag });
 export const randomBody = z.strictObject({ bytes: randomBytes });
 
+/** A line of many. */
+export const rewrapLine = z.strictObject({ id: z.string().max(256).optional(), ciphertext, context });
+
 const keyVersion = z.int().min(1);
 const keyId = z.string();
 export const sealedAnswer = z.object({ ciphertext: base64Text, keyId, keyVersion });
@@ -98,6 +101,34 @@ const problem = z.looseObject({
   detail: z.string(),
   code: z.string(),
 });
+
+const lineNumber = z.int().min(1).meta({ description: 'Of the body, from 1.' });
+const lineId = z.string().optional();
+const counted = z.int().optional();
+
+/** What a line is answered, and the last line of all. */
+export const rewrapLinesAnswer = z.union([
+  z.object({
+    line: lineNumber,
+    id: lineId,
+    status: z.literal('rewrapped'),
+    ciphertext: base64Text,
+    keyId,
+    fromVersion: keyVersion,
+    keyVersion,
+  }),
+  z.object({ line: lineNumber, id: lineId, status: z.literal('newest'), keyId, keyVersion }),
+  z.object({ line: lineNumber, id: lineId, status: z.literal('failed'), problem }),
+  z.object({
+    end: z.object({
+      lines: z.int(),
+      rewrapped: counted,
+      newest: counted,
+      failed: counted,
+      problem: problem.optional().meta({ description: 'Why lines are left without an answer.' }),
+    }),
+  }),
+]);
 
 export const batchAnswer = z.object({
   results: z.array(

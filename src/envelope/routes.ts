@@ -10,6 +10,7 @@ import {
   sealedOut,
   wipeItems,
 } from './routes-answers.ts';
+import { rewrapLinesRoute } from './routes-lines.ts';
 import {
   batchAnswer,
   batchBody,
@@ -130,6 +131,7 @@ export function envelopeRoutes(envelopes: Envelopes): AnyRoute[] {
         }
       },
     }),
+    rewrapLinesRoute(envelopes),
     batchRoute(envelopes),
   ];
 }

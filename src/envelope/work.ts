@@ -34,6 +34,19 @@ export interface RewrapRequest {
   readonly toContext?: Context | undefined;
 }
 
+export interface RenewRequest {
+  readonly key: string;
+  /** Of a ciphertext under a data key, any beginning that has the whole header will do. */
+  readonly ciphertext: Uint8Array;
+  readonly context: Context;
+}
+
+/** What a rewrap to the newest version has done. */
+export type Renewed =
+  /** It is of the newest version already: nothing was done, and nothing of it was checked. */
+  | { readonly status: 'newest'; readonly keyId: string; readonly keyVersion: number }
+  | (Sealed & { readonly status: 'rewrapped'; readonly fromVersion: number });
+
 export interface DataKeysRequest {
   readonly key: string;
   /** 1–100 */
@@ -100,6 +113,20 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
     return { key, parsed, version, header };
   }
 
+  async function rewrapped(
+    { parsed, version, header }: Awaited<ReturnType<typeof openable>>,
+    to: { readonly key: Key; readonly context: Context },
+    { ciphertext: from, context }: RenewRequest,
+    note: Note,
+  ): Promise<Sealed> {
+    const target = { version: await keys.encrypting(to.key), context: to.context };
+    const moved = await messages.reseal({ version, parsed, context }, target);
+    const ciphertext = header ? withWrapped(header, moved, from) : moved;
+    keys.touch(version);
+    note({ ...targetOf(to.key), version: target.version.ordinal });
+    return { ciphertext, keyId: to.key.id, keyVersion: target.version.ordinal };
+  }
+
   return {
     async encrypt(principal: Principal, request: EncryptRequest, note: Note): Promise<Sealed> {
       const key = await keys.find(principal, request.key);
@@ -126,14 +153,19 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
     },
 
     async rewrap(principal: Principal, request: RewrapRequest, note: Note): Promise<Sealed> {
-      const { key, parsed, version, header } = await openable(principal, request, note);
-      const toKey = request.toKey === undefined ? key : await keys.find(principal, request.toKey);
-      const to = { version: await keys.encrypting(toKey), context: request.toContext ?? request.context };
-      const moved = await messages.reseal({ version, parsed, context: request.context }, to);
-      const ciphertext = header ? withWrapped(header, moved, request.ciphertext) : moved;
-      keys.touch(version);
-      note({ ...targetOf(toKey), version: to.version.ordinal });
-      return { ciphertext, keyId: toKey.id, keyVersion: to.version.ordinal };
+      const found = await openable(principal, request, note);
+      const key = request.toKey === undefined ? found.key : await keys.find(principal, request.toKey);
+      return await rewrapped(found, { key, context: request.toContext ?? request.context }, request, note);
+    },
+
+    /** The same for who has many, most of which may be moved already: to the newest version, of no other key. */
+    async renew(principal: Principal, request: RenewRequest, note: Note): Promise<Renewed> {
+      const found = await openable(principal, request, note);
+      const { key, version } = found;
+      if (version.id === key.currentVersionId)
+        return { status: 'newest', keyId: key.id, keyVersion: version.ordinal };
+      const sealed = await rewrapped(found, { key, context: request.context }, request, note);
+      return { status: 'rewrapped', fromVersion: version.ordinal, ...sealed };
     },
 
     async dataKeys(principal: Principal, request: DataKeysRequest, note: Note): Promise<DataKey[]> {

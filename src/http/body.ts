@@ -40,13 +40,23 @@ export async function readBody(
 ): Promise<Buffer> {
   const { headers } = incoming;
   if (!announcesBody(incoming)) return nothing;
+  checkFraming(incoming);
+  if (Number(headers['content-length'] ?? 0) > limits.bytes) throw tooLarge(limits.bytes);
+  askForBody(incoming, outgoing);
+  return await collect(incoming, limits);
+}
+
+/** @throws request/invalid for a body framed by other than its length or `chunked` */
+export function checkFraming({ headers }: IncomingMessage): void {
   const coding = headers['transfer-encoding'];
   if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
     throw new ServiceError('request/invalid', 'The only transfer coding supported is chunked.');
   }
-  if (Number(headers['content-length'] ?? 0) > limits.bytes) throw tooLarge(limits.bytes);
+}
+
+/** Tells a client that waits for it to send its body. */
+export function askForBody({ headers }: IncomingMessage, outgoing: ServerResponse): void {
   if (headers.expect?.toLowerCase() === '100-continue') outgoing.writeContinue();
-  return await collect(incoming, limits);
 }
 
 function collect(incoming: IncomingMessage, { bytes, milliseconds, deadlines }: BodyLimits): Promise<Buffer> {
@@ -86,11 +96,25 @@ function collect(incoming: IncomingMessage, { bytes, milliseconds, deadlines }: 
 
 /** Checks that a body is JSON as it is; returns nothing. @throws request/unsupported-media-type */
 export function checkMediaType(incoming: IncomingMessage): void {
-  const { headers } = incoming;
-  const type = headers['content-type'];
+  const type = incoming.headers['content-type'];
   if (type === undefined || (type !== 'application/json' && !json.test(type))) {
     throw new ServiceError('request/unsupported-media-type', 'The body must be application/json in UTF-8.');
   }
+  checkCoding(incoming);
+}
+
+/** The same for lines of JSON. @throws request/unsupported-media-type */
+export function checkLinesType(incoming: IncomingMessage): void {
+  if (!lines.test(incoming.headers['content-type'] ?? '')) {
+    throw new ServiceError(
+      'request/unsupported-media-type',
+      'The body must be application/x-ndjson in UTF-8.',
+    );
+  }
+  checkCoding(incoming);
+}
+
+function checkCoding({ headers }: IncomingMessage): void {
   const coding = headers['content-encoding'];
   if (coding !== undefined && coding.toLowerCase() !== 'identity') {
     throw new ServiceError('request/unsupported-media-type', 'Content codings are not supported.');
@@ -98,6 +122,7 @@ export function checkMediaType(incoming: IncomingMessage): void {
 }
 
 const json = /^application\/json[ \t]*(?:;[ \t]*charset=(?:utf-8|"utf-8")[ \t]*)?$/i;
+const lines = /^application\/(?:x-ndjson|jsonl)[ \t]*(?:;[ \t]*charset=(?:utf-8|"utf-8")[ \t]*)?$/i;
 
 function tooLarge(limitBytes: number): ServiceError {
   const detail =
@@ -126,7 +151,7 @@ export function lingering(text: string, incoming: IncomingMessage): ReadableStre
 }
 
 /** Reads and drops what still comes, then calls `done` once; the function returned stops without it. */
-function discard(incoming: IncomingMessage, done: () => void): () => void {
+export function discard(incoming: IncomingMessage, done: () => void): () => void {
   let total = 0;
   const stop = (): void => {
     clearTimeout(timer);

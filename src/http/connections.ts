@@ -1,8 +1,10 @@
-import { createServer, type Server, type ServerOptions } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
+import { announcesBody } from './body.ts';
+import type { Desk } from './exchange.ts';
 import { createIntake, type Intake } from './intake.ts';
 import { answerMalformed, refusedRequest } from './malformed.ts';
 import type { HttpApp } from './server.ts';
@@ -49,7 +51,8 @@ export function handshakeTimeoutOf({ handshakeTimeoutMs = 10_000 }: ConnectionLi
 function settingsOf(limits: ConnectionLimits): ServerOptions {
   return {
     headersTimeout: limits.headersTimeoutMs ?? 10_000,
-    requestTimeout: limits.requestTimeoutMs ?? 120_000,
+    // Watched below: node's own limit knows no exception.
+    requestTimeout: 0,
     keepAliveTimeout: limits.keepAliveTimeoutMs ?? 5_000,
     connectionsCheckingInterval: Math.min(1_000, limits.headersTimeoutMs ?? 1_000),
     maxHeaderSize: limits.maxHeaderBytes ?? 16 * 1024,
@@ -78,9 +81,14 @@ export interface Connections {
 }
 
 /** Lets the app answer what comes to the server. */
-export function connectApp(app: HttpApp, server: Server, secure: boolean): Connections {
+export function connectApp(
+  app: HttpApp,
+  server: Server,
+  secure: boolean,
+  limits: ConnectionLimits = {},
+): Connections {
   const { desk } = app;
-  const intake = serveRequests(app, server);
+  const intake = serveRequests(app, server, limits.requestTimeoutMs ?? 120_000);
   const sockets = new Set<Socket>();
   server.on('connection', (socket: Socket) => {
     sockets.add(socket);
@@ -110,13 +118,24 @@ export function connectApp(app: HttpApp, server: Server, secure: boolean): Conne
   return { sockets, intake };
 }
 
-function serveRequests({ hono, desk }: HttpApp, server: Server): Intake {
+/** Ends a connection whose request is never complete, whether or not anybody wants its body. */
+function limitBody({ deadlines, unhurried }: Desk, incoming: IncomingMessage, ms: number): void {
+  const deadline = deadlines.start(ms, () => {
+    if (!incoming.complete && !unhurried.has(incoming)) incoming.socket.destroy();
+  });
+  incoming.once('close', () => deadlines.end(deadline));
+}
+
+function serveRequests({ hono, desk }: HttpApp, server: Server, requestTimeoutMs: number): Intake {
   const answer = getRequestListener(hono.fetch, {
     autoCleanupIncoming: false,
     errorHandler: (error) => refusedRequest(desk, error),
   });
   const intake = createIntake(
-    (incoming, outgoing) => void answer(incoming, outgoing),
+    (incoming, outgoing) => {
+      if (announcesBody(incoming)) limitBody(desk, incoming, requestTimeoutMs);
+      void answer(incoming, outgoing);
+    },
     () => desk.metrics.droppedConnections.add(),
   );
   server.on('request', intake.take);

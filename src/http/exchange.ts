@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Context } from 'hono';
 import type { Logger } from 'pino';
 import type { Principal } from '../access/caller.ts';
 import type { Admission } from '../admission/admission.ts';
@@ -25,6 +26,8 @@ export interface Desk {
   /** From a request until its answer is written and its work is done. */
   readonly inFlight: LinkedList<Exchange>;
   readonly deadlines: Deadlines;
+  /** Requests whose bodies may take as long as they are: their work sees to it that they move. */
+  readonly unhurried: WeakSet<IncomingMessage>;
   /** Operations at work or waiting for it, those whose time was up included: they still cost. */
   active: number;
   /** Answers close their connections. */
@@ -32,6 +35,9 @@ export interface Desk {
   /** Readiness tells that nothing more should come. */
   draining: boolean;
 }
+
+/** What a route does with a request once it is known who calls, and there is room. */
+export type RouteWork = (exchange: Exchange, context: Context, principal: Principal) => Promise<Answer>;
 
 /** What an exchange needs to know of its route. */
 export interface Endpoint {
@@ -48,7 +54,7 @@ export interface Answer {
   readonly status: number;
   readonly type: string;
   /** Undefined: no content. */
-  readonly body: string | Buffer<ArrayBuffer> | undefined;
+  readonly body: string | Buffer<ArrayBuffer> | ReadableStream<Uint8Array> | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   /** Set on problem documents, for the record. */
   readonly refusal?: { readonly code: ErrorCode; readonly error: unknown };
@@ -68,6 +74,8 @@ export class Exchange implements Linked<Exchange> {
   readonly source: string | undefined;
   principal: Principal | undefined = undefined;
   bytesIn = 0;
+  /** Of an answer that was begun. */
+  bytesOut = 0;
   /** Header fields of the answer, whichever it will be. */
   headers: Readonly<Record<string, string>> | undefined = undefined;
   readonly #desk: Desk;
@@ -78,6 +86,7 @@ export class Exchange implements Linked<Exchange> {
   #give: ((response: Response) => void) | undefined = undefined;
   #deadline: Deadline | undefined = undefined;
   #working = true;
+  #begun = false;
 
   constructor(desk: Desk, endpoint: Endpoint, incoming: IncomingMessage, outgoing: ServerResponse) {
     this.#desk = desk;
@@ -121,6 +130,23 @@ export class Exchange implements Linked<Exchange> {
     });
   }
 
+  /**
+   * Gives the answer now, whose body the work goes on writing. The time of the request is no more limited, its place is
+   * kept until the work ends, and how that ends is what is recorded.
+   * @throws the reason when the request was answered without the work
+   */
+  begin(answer: Answer): void {
+    if (this.#give === undefined) throw this.#abortReason ?? disconnected;
+    this.#begun = true;
+    this.#desk.unhurried.add(this.incoming);
+    this.#deliver(answer);
+  }
+
+  /** True when answers should come to their end: the service is about to stop. */
+  get closing(): boolean {
+    return this.#desk.lastAnswers;
+  }
+
   /** Answers `error` in place of the work, which is told by its signal. */
   interrupt(error: ServiceError): void {
     this.#abort(error);
@@ -147,6 +173,7 @@ export class Exchange implements Linked<Exchange> {
     if (this.outgoing.closed || this.outgoing.destroyed || this.incoming.socket.destroyed) {
       this.#desk.inFlight.remove(this);
     }
+    if (this.#begun) this.#record(answer, this.bytesOut);
     this.#deliver(answer);
   }
 
@@ -171,9 +198,10 @@ export class Exchange implements Linked<Exchange> {
 
   #respond(answer: Answer): Response {
     const { status, body } = answer;
-    const bytesOut = body === undefined ? 0 : Buffer.byteLength(body);
-    this.#record(answer, bytesOut);
-    const unread = this.#leavesBodyUnread();
+    const streamed = body instanceof ReadableStream;
+    const bytesOut = body === undefined || streamed ? 0 : Buffer.byteLength(body);
+    if (!this.#begun) this.#record(answer, bytesOut);
+    const unread = !this.#begun && this.#leavesBodyUnread();
     const headers: Record<string, string> = {
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
@@ -182,7 +210,7 @@ export class Exchange implements Linked<Exchange> {
     };
     if (body !== undefined) {
       headers['Content-Type'] = answer.type;
-      headers['Content-Length'] = String(bytesOut);
+      if (!streamed) headers['Content-Length'] = String(bytesOut);
     }
     if (this.headers !== undefined) Object.assign(headers, this.headers);
     if (answer.headers !== undefined) Object.assign(headers, answer.headers);

@@ -55,7 +55,7 @@ export async function listen(app: HttpApp, options: ListenOptions): Promise<List
     options.tls === undefined
       ? createClearServer(options.limits)
       : await createTlsServer(options.tls, app.desk, options.limits);
-  const connections = connectApp(app, server, options.tls !== undefined);
+  const connections = connectApp(app, server, options.tls !== undefined, options.limits);
   server.listen(options.port, options.host);
   await once(server, 'listening');
   const { address, port } = server.address() as AddressInfo;

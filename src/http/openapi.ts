@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ErrorCode } from '../core/errors.ts';
 import { interfaceVersion } from './exchange.ts';
+import { lineLimits } from './lines.ts';
 import { componentsOf, headerRefs, type JsonObject, systemPaths } from './openapi-parts.ts';
 import { bodyLimitBytes } from './operation.ts';
 import { problemKinds } from './problem.ts';
@@ -64,7 +65,7 @@ function operation(route: AnyRoute, shared: JsonObject): JsonObject {
       ...(query ? parameters(query, 'query', shared) : []),
       { $ref: '#/components/parameters/RequestId' },
       ...(route.idempotent === true ? [{ $ref: '#/components/parameters/IdempotencyKey' }] : []),
-      ...(body ? [{ $ref: '#/components/parameters/ContentDigest' }] : []),
+      ...(body && !route.lines ? [{ $ref: '#/components/parameters/ContentDigest' }] : []),
     ],
     ...(body && { requestBody: requestBody(route, body, shared) }),
     responses: { ...answer(route, shared), ...problemAnswers(problemsOf(route)) },
@@ -90,10 +91,12 @@ function parameters(schema: z.ZodType, place: 'path' | 'query', shared: JsonObje
 
 function requestBody(route: AnyRoute, body: z.ZodType, shared: JsonObject): JsonObject {
   return {
-    required: !body.safeParse(undefined).success,
-    description: `At most ${bodyLimitBytes(route)} bytes.`,
+    required: !route.lines && !body.safeParse(undefined).success,
+    description: route.lines
+      ? `Any number of lines, each as the schema has it and at most ${lineLimits.bytes} bytes.`
+      : `At most ${bodyLimitBytes(route)} bytes.`,
     content: {
-      'application/json': {
+      [mediaTypeOf(route)]: {
         schema: jsonSchema(body, 'input', shared),
         ...(route.example !== undefined && { example: route.example }),
       },
@@ -101,12 +104,18 @@ function requestBody(route: AnyRoute, body: z.ZodType, shared: JsonObject): Json
   };
 }
 
-function answer({ answer: { status, description, body } }: AnyRoute, shared: JsonObject): JsonObject {
+/** What bodies are: JSON, or lines of which the schema describes one. */
+function mediaTypeOf({ lines }: AnyRoute): string {
+  return lines ? 'application/x-ndjson' : 'application/json';
+}
+
+function answer(route: AnyRoute, shared: JsonObject): JsonObject {
+  const { status, description, body } = route.answer;
   return {
     [status]: {
       description,
       headers: headerRefs,
-      ...(body && { content: { 'application/json': { schema: jsonSchema(body, 'output', shared) } } }),
+      ...(body && { content: { [mediaTypeOf(route)]: { schema: jsonSchema(body, 'output', shared) } } }),
     },
   };
 }

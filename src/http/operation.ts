@@ -5,11 +5,12 @@ import type { Caller, IdempotencyKey, Principal } from '../access/caller.ts';
 import { lengthPrefixed } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
 import { announcedBytes, type BodyLimits, checkMediaType, readBody } from './body.ts';
+import { decoded, decodedQuery } from './decoding.ts';
 import { checkContentDigest } from './digest.ts';
-import type { Answer, Desk, Exchange } from './exchange.ts';
+import type { Answer, Desk, Exchange, RouteWork } from './exchange.ts';
 import { parseJson } from './json.ts';
+import { linesWork } from './lines-work.ts';
 import type { AnyRoute } from './route.ts';
-import { invalidRequest } from './violations.ts';
 
 export type Authenticate = (authorization: string | undefined) => Promise<Principal>;
 
@@ -26,9 +27,9 @@ export interface RouteSurroundings {
   readonly desk: Pick<Desk, 'admission' | 'deadlines'>;
   /** Until a body is complete. */
   readonly bodyTimeoutMs: number;
+  /** While nothing comes of a body in lines. */
+  readonly lineTimeoutMs: number;
 }
-
-type RouteWork = (exchange: Exchange, context: Context, principal: Principal) => Promise<Answer>;
 
 /**
  * What a route does with a request, in one function without middleware: who calls, is there room, decode, handle,
@@ -36,10 +37,13 @@ type RouteWork = (exchange: Exchange, context: Context, principal: Principal) =>
  */
 export function serveRoute(
   route: AnyRoute,
-  { authenticate, desk, bodyTimeoutMs }: RouteSurroundings,
+  { authenticate, desk, bodyTimeoutMs, lineTimeoutMs }: RouteSurroundings,
 ): (exchange: Exchange, context: Context) => Promise<Answer> {
   const { admission, deadlines } = desk;
-  const work = workOf(route, { bytes: bodyLimitBytes(route), milliseconds: bodyTimeoutMs, deadlines });
+  const work =
+    route.lines === true
+      ? linesWork(route, { stallMs: lineTimeoutMs, deadlines })
+      : workOf(route, { bytes: bodyLimitBytes(route), milliseconds: bodyTimeoutMs, deadlines });
   return async (exchange, context) => {
     const principal = await authenticate(exchange.incoming.headers.authorization);
     exchange.principal = principal;
@@ -105,12 +109,6 @@ class Input {
   }
 }
 
-function decoded(schema: z.ZodType, value: unknown, prefix: string): unknown {
-  const result = schema.safeParse(value);
-  if (!result.success) throw invalidRequest(result.error, schema, prefix);
-  return result.data;
-}
-
 function decodedBody(
   schema: z.ZodType,
   { incoming }: Exchange,
@@ -124,26 +122,6 @@ function decodedBody(
   const result = schema.safeParse(undefined);
   if (!result.success) throw new ServiceError('request/invalid', 'This operation needs a body.');
   return result.data;
-}
-
-const noQuery = {};
-
-/** Decodes the query string; a name that occurs twice, or any where none is taken, is refused. */
-function decodedQuery(schema: z.ZodType | undefined, url: string): unknown {
-  const start = url.indexOf('?');
-  const text = start < 0 ? '' : url.slice(start + 1);
-  if (text === '') return schema && decoded(schema, noQuery, '#query');
-  if (schema === undefined) throw invalidQuery('This operation takes no query.');
-  const values = new Map<string, string>();
-  for (const [name, value] of new URLSearchParams(text)) {
-    if (values.has(name)) throw invalidQuery('The query has the same name twice.');
-    values.set(name, value);
-  }
-  return decoded(schema, Object.fromEntries(values), '#query');
-}
-
-function invalidQuery(detail: string): ServiceError {
-  return new ServiceError('request/invalid', detail);
 }
 
 const visibleAscii = /^[!-~]{1,128}$/;

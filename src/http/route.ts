@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { Caller } from '../access/caller.ts';
-import type { ErrorCode } from '../core/errors.ts';
+import type { ErrorCode, ServiceError } from '../core/errors.ts';
 
 /**
  * A route is data: what it takes, what it costs at most, what it answers. The handler gets decoded values,
@@ -59,6 +59,8 @@ export interface RouteInput<Params extends z.ZodType, Query extends z.ZodType, B
 // Routes differ in their schemas; a list of them forgets the schemas and keeps the data.
 export type AnyRoute = Omit<Route, 'handle' | 'example'> & {
   readonly example?: unknown;
+  /** Body and answer are lines of JSON, of which the schemas describe one; the body a handler gets is a group of them. */
+  readonly lines?: true;
   handle(input: {
     caller: Caller;
     params: unknown;
@@ -76,4 +78,36 @@ export function defineRoute<
   Answer extends z.ZodType = z.ZodUndefined,
 >(route: Route<Params, Query, Body, Answer>): AnyRoute {
   return route;
+}
+
+/** A line of a body: its value as JSON, or why it has none. */
+export type Line = { readonly number: number } & (
+  | { readonly value: unknown }
+  | { readonly error: ServiceError }
+);
+
+/** A route that takes any number of lines of JSON and answers each, in their order, as they come. */
+export interface LinesRoute<Params extends z.ZodType>
+  extends Omit<Route<Params>, 'handle' | 'example' | 'bodyLimitBytes' | 'timeoutSeconds' | 'answer'> {
+  readonly request: { readonly params?: Params; readonly body: z.ZodType };
+  readonly answer: { readonly status: 200; readonly description: string; readonly body: z.ZodType };
+  /** Answers a group of lines: as many, in their order. What it throws ends the answer. */
+  handle(input: {
+    readonly caller: Caller;
+    readonly params: z.output<Params>;
+    /** Empty once, of a body without lines. */
+    readonly group: readonly Line[];
+    readonly signal: AbortSignal;
+  }): Promise<readonly object[]>;
+}
+
+export function defineLinesRoute<Params extends z.ZodType = z.ZodUndefined>(
+  route: LinesRoute<Params>,
+): AnyRoute {
+  return {
+    ...route,
+    lines: true,
+    handle: ({ body, params, ...input }) =>
+      route.handle({ ...input, params: params as z.output<Params>, group: body as readonly Line[] }),
+  };
 }

@@ -35,6 +35,8 @@ export interface HttpAppOptions {
   readonly limits?: AdmissionLimits;
   /** Milliseconds a body may take to arrive. Default 15,000. */
   readonly bodyTimeoutMs?: number;
+  /** Milliseconds a body in lines, or the reader of its answers, may stand still. Default 60,000. */
+  readonly lineTimeoutMs?: number;
 }
 
 /** The routes mounted, and what `listen` shares with them. */
@@ -45,7 +47,7 @@ export interface HttpApp {
 
 /** Mounts the routes and the pages every service has. @throws TypeError for two routes in one place */
 export function createHttpApp(options: HttpAppOptions): HttpApp {
-  const { routes, authenticate, bodyTimeoutMs = 15_000 } = options;
+  const { routes, authenticate, bodyTimeoutMs = 15_000, lineTimeoutMs = 60_000 } = options;
   const deadlines = createDeadlines();
   const desk: Desk = {
     log: options.log,
@@ -59,6 +61,7 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
     }),
     tlsGroups: new WeakMap(),
     inFlight: createLinkedList(),
+    unhurried: new WeakSet(),
     deadlines,
     active: 0,
     lastAnswers: false,
@@ -86,7 +89,7 @@ export function createHttpApp(options: HttpAppOptions): HttpApp {
       route.method.toUpperCase(),
       route.path,
       rowOf(route),
-      serveRoute(route, { authenticate, desk, bodyTimeoutMs }),
+      serveRoute(route, { authenticate, desk, bodyTimeoutMs, lineTimeoutMs }),
     );
   }
   const docs = createDocsPages(() => openApiDocument(routes, options.version));

@@ -160,6 +160,10 @@ const rows: readonly Row[] = [
     request: async () => ['POST', `/v1/keys/${key}/rewrap`, { ciphertext }],
   },
   {
+    ...{ operationId: 'rewrapLines', action: 'envelope.rewrap-lines', allowed: ['keys:rewrap'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${key}/rewrap-lines`],
+  },
+  {
     ...{
       operationId: 'createDataKeys',
       action: 'envelope.data-keys',

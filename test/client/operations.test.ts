@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { allRoutes } from '../../src/app.ts';
 import { failedItem } from '../../src/client/answers.ts';
+import { lineAnswers } from '../../src/client/lines.ts';
 import { batchOperations, type OperationRow, operations } from '../../src/client/operations.ts';
 import type { Shape } from '../../src/client/shapes.ts';
 import { batchItem } from '../../src/envelope/routes-schemas.ts';
@@ -97,7 +98,7 @@ test.each(routes.map((route) => [route.operationId, route] as const))(
   '%s gives what it should',
   (id, route) => {
     const { answer } = table[id]!;
-    if (answer === 'batch') return;
+    if (answer === 'batch' || answer === 'lines') return;
     expect(answer === undefined).toBe(route.answer.status === 204);
     if (answer !== undefined) expect(answer).toEqual(shapeOf(jsonOf(route.answer.body, 'output')));
   },
@@ -121,6 +122,14 @@ test('the items of a batch are those of the service', () => {
   const known = new Set<Shape>(Object.values(batchOperations).map((row) => row.answer));
   for (const shape of [...known, failedItem]) expect(given).toContainEqual(shape);
   expect(given).toHaveLength(known.size + 1);
+});
+
+/** Guarantees that what the client takes for the answer to a line is what the service gives. */
+test('the answers to lines are those of the service', () => {
+  const { answer } = routes.find(({ operationId }) => operationId === 'rewrapLines')!;
+  const given = (jsonOf(answer.body, 'output').anyOf ?? []).filter((json) => !json.required?.includes('end'));
+  const shapes = given.map((json) => [json.properties?.['status']?.const, shapeOf(json)]);
+  expect(Object.fromEntries(shapes)).toEqual(lineAnswers);
 });
 
 /** Guarantees that the members the types call numbers and bytes are those that the schemas make of text. */

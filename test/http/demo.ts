@@ -178,12 +178,15 @@ function waiting(
 
 export interface DemoOptions extends Partial<Omit<HttpAppOptions, 'routes'>> {
   readonly listen?: Partial<ListenOptions>;
+  /** Besides the demo's. */
+  readonly more?: readonly AnyRoute[];
   readonly logLevel?: string;
 }
 
 /** The demo routes behind a real port; closed when the test ends. */
 export async function startDemo({
   listen: listenOptions = {},
+  more = [],
   logLevel = 'debug',
   ...options
 }: DemoOptions = {}) {
@@ -193,7 +196,7 @@ export async function startDemo({
   const refusals: [string | undefined, string][] = [];
   const metrics = createMetrics();
   const app = createHttpApp({
-    routes: demoRoutes(gate),
+    routes: [...demoRoutes(gate), ...more],
     async authenticate(authorization) {
       if (authorization === `Bearer ${token}`) return principal;
       throw new ServiceError('access/unauthenticated', 'No valid credential was presented.');

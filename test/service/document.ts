@@ -150,6 +150,10 @@ export function readDocument(openApi: unknown): Document {
       const type = (headers['content-type'] ?? '').replace(/;.*$/, '');
       const media = row.content[type];
       if (!media) return [...found, `the content type ${type} is not described`];
+      if (type === 'application/x-ndjson') {
+        const lines = text.trimEnd().split('\n');
+        return [...found, ...lines.flatMap((line) => complaints(media.schema, parsed(line)))];
+      }
       if (!type.endsWith('json')) return found;
       const value = parsed(text);
       return value === undefined ? [...found, 'no JSON'] : [...found, ...complaints(media.schema, value)];
