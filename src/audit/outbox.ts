@@ -51,6 +51,8 @@ export function createOutbox(options: OutboxOptions): Outbox {
   let sweepTimer: NodeJS.Timeout | undefined;
   let deleteTimer: NodeJS.Timeout | undefined;
   let closed = false;
+  /** Rows that were moved cannot be deleted. */
+  let kept = false;
 
   async function change<T>(entry: AuditEntry, apply: (tx: StoreTransaction) => Promise<T>): Promise<T> {
     groups.assertWritable();
@@ -176,8 +178,11 @@ export function createOutbox(options: OutboxOptions): Outbox {
     try {
       await deleteOutbox(store.db, ids);
       moved.deleted(ids);
+      kept = false;
     } catch {
-      log('warn', 'audit.outbox-kept', { writer, rows: ids.length });
+      // Said once, not with every try.
+      if (!kept) log('warn', 'audit.outbox-kept', { writer, rows: ids.length });
+      kept = true;
     }
   }
 

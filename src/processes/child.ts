@@ -1,5 +1,6 @@
 import cluster from 'node:cluster';
 import { type FromProcess, type Manner, type ToProcess, toSupervisor } from './messages.ts';
+import { watchUntaken } from './untaken.ts';
 
 /** One process, as its supervisor sees it. */
 export interface Child {
@@ -60,6 +61,7 @@ export interface ChildOptions {
 export function startChild(options: ChildOptions): Child {
   const { number } = options;
   const worker = cluster.fork();
+  const handOn = watchUntaken(worker);
   const listening = Promise.withResolvers<string>();
   // Some wait for its end alone.
   listening.promise.catch(() => undefined);
@@ -69,6 +71,7 @@ export function startChild(options: ChildOptions): Child {
   let stopTimer: NodeJS.Timeout | undefined;
   const ended = endOf(worker).then(({ code, signal }) => {
     clearTimeout(stopTimer);
+    handOn();
     const servedMs = listeningSince === undefined ? undefined : performance.now() - listeningSince;
     const ending: Ending = { code, signal, killed, failure, servedMs };
     listening.reject(new StartFailure(ending));

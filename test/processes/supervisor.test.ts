@@ -46,6 +46,21 @@ test('replaces a dead process', async () => {
   expect(after.get('stathera_processes_running')).toBe(2);
 });
 
+/** Guarantees that a connection on its way to a process that is killed is another's, and never waits for ever. */
+test('hands on what a dead process had not taken', async () => {
+  const service = await start({ processes: 2 });
+  const [victim = 0] = await service.serving(2);
+  process.kill(victim, 'SIGSTOP');
+  const asked = Array.from({ length: 8 }, () => askOnce(service.url));
+  // All but the one that waits for the stopped process.
+  await Promise.any(asked);
+  await delay(500);
+  process.kill(victim, 'SIGKILL');
+  const answers = await Promise.race([Promise.all(asked), delay(20_000, 'a request is left waiting')]);
+  expect(answers).toHaveLength(asked.length);
+  expect(answers).not.toContain(victim);
+});
+
 /** Guarantees that a process that ends again and again is started with growing pauses, which log and measurements show. */
 test('does not start a crash loop as fast as it can', async () => {
   const limits = { firstPauseMs: 100, lastPauseMs: 400 };
