@@ -12,6 +12,7 @@ const down = {
   importing: ['keys'],
   // A batch has items of both.
   envelope: ['keys', 'macs', 'signing'],
+  coverage: ['keys'],
   fields: ['envelope'],
   rotation: ['fields', 'jobs'],
   signing: ['keys'],
@@ -29,6 +30,7 @@ const capabilities = [
   'decryption',
   'importing',
   'envelope',
+  'coverage',
   'fields',
   'rotation',
   'signing',

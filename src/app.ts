@@ -1,5 +1,6 @@
 import { accessRoutes } from './access/routes.ts';
 import { auditRoutes } from './audit/routes.ts';
+import { coverageRoutes } from './coverage/routes.ts';
 import { decryptionRoutes } from './decryption/routes.ts';
 import { envelopeRoutes } from './envelope/routes.ts';
 import { exchangeRoutes } from './exchange/routes.ts';
@@ -20,6 +21,7 @@ type Capabilities = Parameters<typeof accessRoutes>[0] &
     readonly publicKeys: Parameters<typeof publicKeyRoutes>[0];
     readonly exchanges: Parameters<typeof exchangeRoutes>[0];
     readonly sealings: Parameters<typeof sealingRoutes>[0];
+    readonly coverage: Parameters<typeof coverageRoutes>[0];
     readonly macs: Parameters<typeof macRoutes>[0];
     readonly decryption: Parameters<typeof decryptionRoutes>[0];
     readonly signing: Parameters<typeof signingRoutes>[0];
@@ -34,6 +36,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...publicKeyRoutes(capabilities.publicKeys),
     ...importRoutes(capabilities.imports),
     ...envelopeRoutes(capabilities.envelopes),
+    ...coverageRoutes(capabilities.coverage),
     ...decryptionRoutes(capabilities.decryption),
     ...exchangeRoutes(capabilities.exchanges),
     ...sealingRoutes(capabilities.sealings),

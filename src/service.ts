@@ -14,6 +14,7 @@ import type { Config } from './config.ts';
 import type { Clock } from './core/clock.ts';
 import { isServiceError, ServiceError } from './core/errors.ts';
 import { createMetrics, type Metrics } from './core/metrics.ts';
+import { createCoverage } from './coverage/coverage.ts';
 import { mlKemSource } from './crypto/kem/ml-kem.ts';
 import { createDecryption } from './decryption/decryption.ts';
 import { createEnvelopes } from './envelope/envelope.ts';
@@ -198,6 +199,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
       ...{
         imports,
         decryption: createDecryption({ keys, hsm }),
+        coverage: createCoverage({ store, rows, keys, clock }),
         namespaces,
         tokens,
         jobs,

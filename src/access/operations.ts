@@ -54,7 +54,7 @@ export function authorize(caller: Caller, action: Action): void {
 export function outcomeOf(error: unknown): Pick<AuditEntry, 'outcome' | 'code'> {
   if (!isServiceError(error)) return { outcome: 'failed', code: 'internal' };
   const refused =
-    /^(access|key|envelope|exchange|import|job|mac|signature|request)\//.test(error.code) &&
+    /^(access|coverage|key|envelope|exchange|import|job|mac|signature|request)\//.test(error.code) &&
     error.code !== 'key/conflict';
   return { outcome: refused ? 'refused' : 'failed', code: error.code };
 }

@@ -41,6 +41,8 @@ export const actions = {
   'envelope.data-keys': ['keys:encrypt'],
   'envelope.random': anyKeyScope,
   'envelope.batch': anyKeyScope,
+  'coverage.report': ['keys:rewrap'],
+  'coverage.list': anyKeyScope,
   'decryption.oaep': ['keys:decrypt'],
   'exchange.encapsulate': ['keys:encrypt'],
   'exchange.decapsulate': ['keys:decrypt'],

@@ -19,6 +19,7 @@ export type {
   BatchItem,
   BatchResult,
   CallOptions,
+  CoverageReport,
   ImportParameters,
   Job,
   Key,

@@ -1,3 +1,4 @@
+import { coverageOperations } from './operations-coverage.ts';
 import { sealingOperations } from './operations-sealing.ts';
 import {
   jobAnswer,
@@ -118,6 +119,8 @@ export const operations = {
   },
   random: { method: 'POST', path: '/v1/random', retry: 'safe', answer: { bytes: 'bytes' } },
   batch: { method: 'POST', path: '/v1/batch', retry: 'safe', answer: 'batch' },
+
+  ...coverageOperations,
 
   decryptOaep: {
     method: 'POST',

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type * as access from '../access/routes-schemas.ts';
 import type * as audit from '../audit/routes-schemas.ts';
+import type * as coverage from '../coverage/routes-schemas.ts';
 import type * as decryption from '../decryption/routes-schemas.ts';
 import type * as envelope from '../envelope/routes-schemas.ts';
 import type * as exchange from '../exchange/routes-schemas.ts';
@@ -88,6 +89,7 @@ export type KeyVersion = Answered<typeof keys.versionAnswer>;
 export type ImportParameters = Answered<typeof importing.parametersAnswer>;
 export type Token = Answered<typeof access.tokenAnswer>;
 export type Namespace = Answered<typeof access.namespaceAnswer>;
+export type CoverageReport = Answered<typeof coverage.reportAnswer>;
 export type Job = Answered<typeof jobs.jobAnswer>;
 export type AuditRecord = ItemOf<Answered<typeof audit.recordsAnswer>>;
 export type BatchItem = Given<typeof envelope.batchItem>;
@@ -173,6 +175,13 @@ export interface Operations {
     input: { readonly operations: Items },
     options?: CallOptions,
   ): Promise<{ results: { -readonly [At in keyof Items]: BatchResult<Items[At]> } }>;
+
+  /** What a scan of one place found. */
+  reportCoverage: Operation<KeyParams & Given<typeof coverage.reportBody>, CoverageReport>;
+  listCoverage: List<
+    KeyParams & Given<typeof coverage.coverageQuery>,
+    Answered<typeof coverage.reportsAnswer>
+  >;
 
   /** Of what was encrypted to the public key of an RSA key. */
   decryptOaep: Operation<

@@ -28,6 +28,7 @@ export const errorCodes = [
   'key/nothing-imported',
   'key/conflict',
   'envelope/decryption-failed',
+  'coverage/too-many',
   'exchange/refused',
   'signature/invalid',
   'lease/lost',

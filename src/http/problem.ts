@@ -97,6 +97,11 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'Decryption failed',
     'Tampered, truncated, foreign or of another context: the service does not tell which.',
   ),
+  'coverage/too-many': kind(
+    409,
+    'Too many places',
+    'Ciphertexts of the key were looked for in 1,000 places: report one of them, or name places by what they have in common.',
+  ),
   'exchange/refused': kind(
     400,
     'The exchange is refused',

@@ -3,6 +3,7 @@ import { type Kysely, sql } from 'kysely';
 import { ServiceError } from '../core/errors.ts';
 import { serviceNamespaceId } from '../core/ids.ts';
 import { schemaSubject } from './changes.ts';
+import { createCoverageTable } from './coverage-tables.ts';
 import { advisory, type Dialect } from './dialects.ts';
 import { firstTables } from './first-tables.ts';
 import { createJobTables, createLeaseTable } from './job-tables.ts';
@@ -136,10 +137,12 @@ const enrolment: Migration = {
   },
 };
 
+const coverage: Migration = { number: 9, name: 'coverage', oldestCode: 6, up: createCoverageTable };
+
 /** In order, without gaps; a landed migration is never edited. */
 export const migrations: readonly Migration[] = [
   ...[first, dataKeyReuse, leases, imports, changes],
-  ...[auditInDatabase, jobs, enrolment],
+  ...[auditInDatabase, jobs, enrolment, coverage],
 ];
 
 /**

@@ -56,6 +56,12 @@ const layouts = {
       ...['error_code', 'result', 'revision'],
     ],
   },
+  coverage_reports: {
+    1: [
+      ...['id', 'namespace_id', 'key_id', 'place_id', 'place', 'current_version_id', 'current_ordinal'],
+      ...['counts', 'agreed', 'scan_started_at', 'reported_by', 'created_at'],
+    ],
+  },
 } as const satisfies { [Table in keyof Schema]?: Record<number, readonly string[]> };
 
 export type AuthenticatedTable = keyof typeof layouts;

@@ -1,4 +1,5 @@
 import type { Generated } from 'kysely';
+import type { CoverageReportRow } from './coverage-rows.ts';
 import type { JobChunkRow, JobRow } from './job-rows.ts';
 
 /**
@@ -36,6 +37,7 @@ export interface Schema {
   import_wrapping_keys: ImportWrappingKeyRow;
   jobs: JobRow;
   job_chunks: JobChunkRow;
+  coverage_reports: CoverageReportRow;
 }
 
 /** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */

@@ -100,6 +100,13 @@ async function wrappedFor(name: string): Promise<object> {
   return { importId, wrappedKey: Buffer.from(wrappedKey).toString('base64') };
 }
 
+/** Of a place without rows. */
+const emptyReport = {
+  place: { system: 'other', database: 'd', table: 't', column: 'c' },
+  ...{ currentVersion: 1, agreed: true, scanSeconds: 0 },
+  ...{ rows: 0, nulls: 0, foreign: 0, unreadable: 0, versions: [] },
+};
+
 /** What each operation needs, written down here by itself: not taken from the code. */
 const rows: readonly Row[] = [
   {
@@ -162,6 +169,14 @@ const rows: readonly Row[] = [
   {
     ...{ operationId: 'rewrapLines', action: 'envelope.rewrap-lines', allowed: ['keys:rewrap'], status: 200 },
     request: async () => ['POST', `/v1/keys/${key}/rewrap-lines`],
+  },
+  {
+    ...{ operationId: 'reportCoverage', action: 'coverage.report', allowed: ['keys:rewrap'], status: 201 },
+    request: async () => ['POST', `/v1/keys/${key}/coverage`, emptyReport],
+  },
+  {
+    ...{ operationId: 'listCoverage', action: 'coverage.list', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', `/v1/keys/${key}/coverage`],
   },
   {
     ...{

@@ -11,7 +11,7 @@ import { systemPaths } from '../../src/http/openapi-parts.ts';
 const unused = {} as never;
 const routes = allRoutes({
   ...{ keys: unused, envelopes: unused, exchanges: unused, sealings: unused, macs: unused },
-  ...{ decryption: unused, publicKeys: unused, signing: unused, imports: unused },
+  ...{ decryption: unused, publicKeys: unused, signing: unused, imports: unused, coverage: unused },
   ...{ namespaces: unused, tokens: unused, jobs: unused, audit: unused, operations: unused },
 });
 

@@ -351,6 +351,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
           'audit_segments',
           'audit_writers',
           'changes',
+          'coverage_reports',
           'idempotency',
         ],
         ...['import_wrapping_keys', 'key_usage', 'key_versions', 'keys'],

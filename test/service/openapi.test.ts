@@ -76,6 +76,11 @@ async function checked(
   return [answer.status, answer.body['code']];
 }
 
+const coverageReport = {
+  place: { system: 'sqlite', database: 'd', table: 't', column: 'c', pointer: '/a' },
+  ...{ currentVersion: 1, agreed: true, scanSeconds: 0 },
+  ...{ rows: 0, nulls: 0, foreign: 0, unreadable: 0, versions: [] },
+};
 const peer = Buffer.alloc(32, 9).toString('base64');
 const shared = { info: 'AAAA', psk: peer, pskId: 'AAAA' };
 
@@ -148,6 +153,8 @@ const successes: Readonly<
   ],
   decryptWithKey: async () => [[200, `/v1/keys/${key}/decrypt`, { ciphertext, context: {} }]],
   decrypt: async () => [[200, '/v1/decrypt', { ciphertext }]],
+  reportCoverage: async () => [[201, `/v1/keys/${key}/coverage`, coverageReport]],
+  listCoverage: async () => [[200, `/v1/keys/${key}/coverage`]],
   rewrapLines: async () => [[200, `/v1/keys/${key}/rewrap-lines`]],
   rewrap: async () => [
     [200, `/v1/keys/${key}/rewrap`, { ciphertext }],
@@ -551,6 +558,7 @@ test('tells of every route', async () => {
   const { hono } = createHttpApp({
     routes: allRoutes({
       keys: unused,
+      coverage: unused,
       envelopes: unused,
       exchanges: unused,
       sealings: unused,
