@@ -22,7 +22,7 @@ export interface RecoverOptions {
 export type FindOptions = Pick<RecoverOptions, 'directory' | 'writer' | 'store' | 'files'>;
 
 const keepEvidence =
-  'restore it from a copy, or move it out of the directory, keep it as evidence, and run `stathera audit accept-loss`.';
+  'restore it from a copy, or move it out of the log, keep it as evidence, and run `stathera audit accept-loss`.';
 
 /**
  * Finds where the writer's log ends. The last segment is checked against its chain, its registration and,

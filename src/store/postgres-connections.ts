@@ -208,18 +208,33 @@ export function openConnections(settings: PostgresSettings, name: string): Conne
   };
 }
 
+/**
+ * A commit that somebody cancels while it waits for a synchronous standby is answered as done, with a warning that it
+ * may be nowhere but on the server's own disk. Whoever was told so must not take it for durable.
+ */
+const warning = '01000';
+
 function lease(client: pg.PoolClient, refusal: () => ServiceError | undefined): Lease {
   let broken = false;
   let discarded = false;
   async function run(work: () => Promise<Result>): Promise<Result> {
+    let doubt: Error | undefined;
+    const onNotice = ({ code, message }: { code?: string | undefined; message?: string | undefined }) => {
+      if (code === warning) doubt = new Error(message);
+    };
+    client.on('notice', onNotice);
     try {
-      return await work();
+      const result = await work();
+      if (doubt) throw doubt;
+      return result;
     } catch (error) {
       if (!isUsableAfter(error) && !broken) {
         broken = true;
         cut(client);
       }
       throw typed(error);
+    } finally {
+      client.off('notice', onNotice);
     }
   }
   return {

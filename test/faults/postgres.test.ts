@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { readDocument } from '../docs/markdown.ts';
 import { emptyDirectory, removeDirectory, runMain } from '../support/data.ts';
 import { startPostgres, type TestPostgres, whyNoPostgres } from '../support/postgres.ts';
 import { startTestProxy } from '../support/proxy.ts';
@@ -125,6 +126,47 @@ describe.skipIf(why !== undefined)(`a service over PostgreSQL${why === undefined
     expect(verified.stdout).toMatch(/^ok$/m);
     const examined = await runMain(['--json', 'doctor'], env, { allowFailure: true });
     expect(examined.stdout).toMatch(/"check":\s*"database",\s*"state":\s*"ok"/);
+  });
+
+  /**
+   * Guarantees that a damaged part of the log keeps every service from starting and says what to do, that what the
+   * page for operators says lets it start without that part, which is told for ever, and that the rest is whole.
+   */
+  test('a part of the log is damaged', async () => {
+    const { env, serve } = await place(server);
+    const database = new URL(env.STATHERA_DATABASE_URL).pathname.slice(1);
+    for (const name of ['first', 'second']) {
+      const service = await serve();
+      await create(service, name);
+      await service.stop();
+    }
+    const part = `where writer = 'w1' and number = 2`;
+    await server.query(
+      `update audit_segment_bytes set bytes = overlay(bytes placing 'x' from 150 for 1) ${part} and start > 0`,
+      database,
+    );
+    const command = (...args: string[]) => runMain(args, env, { allowFailure: true });
+    const refused = await command('serve');
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(
+      /w1-00000002\.ndjson was altered or damaged .* `stathera audit accept-loss`/,
+    );
+    expect((await command('audit', 'accept-loss')).stdout).toContain('no segment is missing');
+
+    const [sql = ''] =
+      /(?<=```sql\n)create table evidence.*?(?=```)/s.exec(readDocument('docs/operate.md')) ?? [];
+    await server.query(sql.replaceAll('number = 7', 'number = 2'), database);
+    expect((await command('audit', 'accept-loss')).stdout).toMatch(/^missing: w1-00000002\.ndjson$/m);
+    expect((await command('audit', 'accept-loss', '--yes')).stdout).toContain('the loss of 1 segments');
+    const service = await serve();
+    await opens(service, await seal(service, 'second'));
+    const { body } = await service.call('GET', '/v1/audit/records?action=keys.create');
+    expect(body['items']).toMatchObject([{ target: { name: 'first' } }]);
+    await service.stop();
+    const verified = await command('audit', 'verify', '--with-token');
+    expect(verified.code).toBe(1);
+    expect(verified.stdout).toMatch(/^LOST w1-00000002\.ndjson\nhead .*\nNOT OK$/m);
+    expect(await server.query('select 1 from evidence', database)).not.toEqual([]);
   });
 
   /** Guarantees that two services have one database, that what one that was killed left of the log is finished by the other, and that a set-up with another token is refused and harms neither. */

@@ -184,6 +184,26 @@ describe.skipIf(why !== undefined)(`PostgreSQL${why === undefined ? '' : ` (${wh
     await insert(store);
   });
 
+  /**
+   * Guarantees that a commit that waits for a synchronous standby is not taken for durable when an operator cancels the
+   * wait: PostgreSQL then says that it is done, with a warning that it is on its own disk alone.
+   */
+  test.each(['a transaction', 'a statement'])('a cancelled wait for a standby: %s', async (what) => {
+    const { store } = await migrated();
+    await configured(`synchronous_standby_names = 'absent'`);
+    const waiting = `from pg_stat_activity where wait_event = 'SyncRep'`;
+    const work =
+      what === 'a statement'
+        ? () => store.db.insertInto('roots').values(row()).execute()
+        : () => insert(store);
+    const refused = refusalOf(work);
+    await expect.poll(() => server.query(`select 1 ${waiting}`)).toHaveLength(1);
+    await server.query(`select pg_cancel_backend(pid) ${waiting}`);
+    expect(await refused).toBe(busy);
+    // As the warning said.
+    expect(await count(store)).toBe(1);
+  });
+
   /** Guarantees that the pool is bounded, and that whoever waits for a connection gets one. */
   test('more work than connections', async () => {
     const { store, settings } = await migrated();

@@ -22,6 +22,11 @@ export interface TestPostgres {
   kill(): Promise<void>;
   /** Starts again what was killed. @param settings of the server, `name=value` */
   start(settings?: readonly string[]): Promise<void>;
+  /** SIGSTOP and SIGCONT to all of its processes: a machine that stands still. */
+  freeze(): void;
+  thaw(): void;
+  /** A streaming standby of it, which calls itself `name`. `pg_promote()` makes it a primary. */
+  startStandby(name: string): Promise<TestPostgres>;
   /** Ends it and removes its data. */
   remove(): Promise<void>;
   /** The same, for who cannot wait for a promise. */
@@ -55,6 +60,18 @@ const ceilingMilliseconds = 30_000;
 const nobody = 65_534;
 
 export async function startPostgres(settings: readonly string[] = []): Promise<TestPostgres> {
+  const options = ['--auth=trust', '--encoding=UTF8', '--locale=C.UTF-8', '--username=super', '--no-sync'];
+  const server = await startServer('initdb', options, settings);
+  await server.query('create role stathera login');
+  return server;
+}
+
+/** @param maker the program that makes the data directory, with its options */
+async function startServer(
+  maker: 'initdb' | 'pg_basebackup',
+  options: readonly string[],
+  settings: readonly string[],
+): Promise<TestPostgres> {
   const bin = programs();
   if (bin === undefined) throw new Error('PostgreSQL is not installed: apt-get install postgresql');
   const root = process.getuid?.() === 0;
@@ -62,8 +79,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<T
   const directory = mkdtempSync(join(tmpdir(), 'stathera-postgres-'));
   if (root) chownSync(directory, nobody, nobody);
   const data = join(directory, 'data');
-  const options = ['--auth=trust', '--encoding=UTF8', '--locale=C.UTF-8', '--username=super', '--no-sync'];
-  execFileSync(join(bin, 'initdb'), [...options, '-D', data], { ...as, cwd: directory, stdio: 'pipe' });
+  execFileSync(join(bin, maker), [...options, '-D', data], { ...as, cwd: directory, stdio: 'pipe' });
   const port = await freePort();
   let server: ChildProcess;
   let databases = 0;
@@ -111,8 +127,11 @@ export async function startPostgres(settings: readonly string[] = []): Promise<T
 
   const clear = () => rmSync(directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
 
+  const signalAll = (signal: NodeJS.Signals) => {
+    for (const pid of pidsIn(data)) process.kill(pid, signal);
+  };
+
   await start();
-  await query('create role stathera login');
   return {
     port,
     data,
@@ -132,7 +151,18 @@ export async function startPostgres(settings: readonly string[] = []): Promise<T
       await ended;
       await gone(join(data, 'postmaster.pid'));
     },
+    freeze: () => signalAll('SIGSTOP'),
+    thaw: () => signalAll('SIGCONT'),
+    startStandby(name) {
+      const from = ['-d', `host=127.0.0.1 port=${port} user=super application_name=${name}`];
+      return startServer(
+        'pg_basebackup',
+        [...from, '-R', '-X', 'stream', '-c', 'fast', '--no-sync'],
+        settings,
+      );
+    },
     async remove() {
+      signalAll('SIGCONT');
       await end('SIGQUIT');
       clear();
     },
@@ -148,7 +178,7 @@ export async function startPostgres(settings: readonly string[] = []): Promise<T
     for (const deadline = Date.now() + ceilingMilliseconds; Date.now() < deadline; ) {
       const left = await query('select 1').then(
         () => true,
-        () => childrenLeft(data),
+        () => pidsIn(data).length > 0,
       );
       if (!left) break;
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -157,11 +187,12 @@ export async function startPostgres(settings: readonly string[] = []): Promise<T
   }
 }
 
-/** True while a process works in the directory. */
-function childrenLeft(data: string): boolean {
+/** The processes that work in the directory. */
+function pidsIn(data: string): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
-    .some((pid) => {
+    .map(Number)
+    .filter((pid) => {
       try {
         return readlinkSync(`/proc/${pid}/cwd`) === data;
       } catch {

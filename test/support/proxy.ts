@@ -8,6 +8,8 @@ export interface TestProxy {
   swallow(): void;
   /** As `swallow`, but what clients send does get through. */
   loseAnswers(): void;
+  /** From now on new connections lead to this port. */
+  lead(port: number): void;
   /** Ends every connection; new ones get through. */
   cut(): void;
   /** Holds everything up for so long, in both directions; 0 is at once again. */
@@ -19,12 +21,13 @@ export interface TestProxy {
   close(): Promise<void>;
 }
 
-/** @param port of 127.0.0.1 that it leads to */
-export async function startTestProxy(port: number): Promise<TestProxy> {
+/** @param to the port of 127.0.0.1 that it leads to */
+export async function startTestProxy(to: number): Promise<TestProxy> {
   const sockets = new Set<Socket>();
   const lossy = new Set<Socket>();
   const swallowed = { questions: false, answers: false };
   let lateMilliseconds = 0;
+  let upstreamPort = to;
   let watch: { text: string; call: () => void } | undefined;
 
   function tie(from: Socket, to: Socket, what: 'questions' | 'answers'): void {
@@ -48,7 +51,7 @@ export async function startTestProxy(port: number): Promise<TestProxy> {
   }
 
   const server = createServer((client) => {
-    const upstream = connect(port, '127.0.0.1');
+    const upstream = connect(upstreamPort, '127.0.0.1');
     tie(client, upstream, 'questions');
     tie(upstream, client, 'answers');
   });
@@ -71,6 +74,9 @@ export async function startTestProxy(port: number): Promise<TestProxy> {
       swallowed.answers = true;
     },
     pass,
+    lead(port) {
+      upstreamPort = port;
+    },
     cut() {
       for (const socket of sockets) socket.destroy();
     },
