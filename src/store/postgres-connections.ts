@@ -113,7 +113,10 @@ const reasons: Readonly<Record<string, string>> = {
 export function refusedAtStart({ host, port, database }: PostgresSettings, error: unknown): ServiceError {
   const { code, message } = error as { code?: unknown; message?: string };
   const known = typeof code === 'string' ? reasons[code] : undefined;
-  const reason = known ?? (message || (typeof code === 'string' ? code : 'it says nothing'));
+  // pg's own words, when it was given none.
+  const needsPassword = /password must be a (non-empty )?string/.test(message ?? '');
+  const wanted = needsPassword ? 'it wants a password: see STATHERA_DATABASE_PASSWORD_FILE' : undefined;
+  const reason = known ?? wanted ?? (message || (typeof code === 'string' ? code : 'it says nothing'));
   const place = `${database} at ${host.includes(':') ? `[${host}]` : host}:${port}`;
   return new ServiceError('store/unavailable', `The database ${place} cannot be used: ${reason}.`, {
     cause: error,
@@ -147,6 +150,19 @@ export function cut(client: pg.ClientBase): void {
   (client as unknown as { connection: { stream: Socket } }).connection.stream.destroy();
 }
 
+/** pg leaves a connection open that it cannot go on with, for want of a password: the server would wait for a minute. */
+class ClosingClient extends pg.Client {
+  override connect(): Promise<pg.Client>;
+  override connect(connected: (error: Error | null, client?: pg.Client) => void): void;
+  override connect(connected?: (error: Error | null, client?: pg.Client) => void): unknown {
+    if (!connected) return super.connect();
+    return super.connect((error: Error | null) => {
+      if (error) cut(this);
+      connected(error, this);
+    });
+  }
+}
+
 export type Result = pg.QueryResult<Record<string, unknown>>;
 
 /** A connection while somebody has it. */
@@ -173,6 +189,7 @@ export function openConnections(settings: PostgresSettings, name: string): Conne
   let refusal: ServiceError | undefined;
   const pool = new pg.Pool({
     ...clientConfig(settings, name),
+    Client: ClosingClient,
     max: settings.connections,
     idleTimeoutMillis: 60_000,
     maxLifetimeSeconds: patience.lifetimeSeconds,

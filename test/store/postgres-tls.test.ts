@@ -1,16 +1,17 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { isServiceError } from '../../src/core/errors.ts';
 import { openPostgresStore } from '../../src/store/postgres.ts';
 import type { PostgresSettings } from '../../src/store/postgres-connections.ts';
 import type { Store } from '../../src/store/store.ts';
 import { emptyDirectory, removeDirectory, runMain } from '../support/data.ts';
 import { postgresSettings, startPostgres, type TestPostgres, whyNoPostgres } from '../support/postgres.ts';
+import { startTestService } from '../support/service.ts';
 
 const why = whyNoPostgres();
 const password = 'correct-horse-7';
@@ -40,7 +41,8 @@ describe.skipIf(why !== undefined)(`PostgreSQL with TLS${why === undefined ? '' 
     settings = { ...settings, user: 'guarded', password: () => password };
     writeFileSync(
       join(server.data, 'pg_hba.conf'),
-      'hostssl all guarded 127.0.0.1/32 scram-sha-256\nhost all super,stathera 127.0.0.1/32 trust\n',
+      'hostssl all guarded 127.0.0.1/32 scram-sha-256\nlocal all guarded scram-sha-256\n' +
+        'host all super,stathera 127.0.0.1/32 trust\n',
     );
     await serve('right');
   });
@@ -98,6 +100,57 @@ describe.skipIf(why !== undefined)(`PostgreSQL with TLS${why === undefined ? '' 
     const tls = authority('right');
     expect(await refusalOf({ tls, password: () => `${password}-not` })).toContain('refuses the password');
     expect(await refusalOf({ password: () => password })).toContain('refuses the user');
+  });
+
+  /** Guarantees that a socket is spoken with in clear, that the password is taken from libpq's password file, and is shown nowhere. */
+  test('a socket, and a password file as libpq has it', async () => {
+    const dataDir = await emptyDirectory();
+    onTestFinished(() => removeDirectory(dataDir));
+    const socket = dirname(server.data);
+    const passwords = join(directory, 'pgpass');
+    const write = (given: string, mode = 0o600) => {
+      writeFileSync(passwords, `elsewhere:*:*:guarded:other\n${socket}:*:*:guarded:${given}\n`);
+      chmodSync(passwords, mode);
+    };
+    const at = `${encodeURIComponent(socket)}:${settings.port}`;
+    const { database } = postgresSettings(await server.createDatabase());
+    await server.query(`alter database ${database} owner to guarded`);
+    const env = {
+      STATHERA_DATA_DIR: dataDir,
+      STATHERA_DATABASE_URL: `postgres://guarded@${at}/${database}`,
+      PGPASSFILE: passwords,
+    };
+    write(password);
+    await runMain(['init'], env);
+    const service = await startTestService({ dataDir, env });
+    onTestFinished(() => service.kill());
+    expect((await service.call('POST', '/v1/random', { bytes: 16 })).status).toBe(200);
+    const [shown] = await server.query<{ clients: string[] }>(
+      `select array_agg(distinct client_addr::text) as clients from pg_stat_activity where usename = 'guarded'`,
+    );
+    expect(shown?.clients).toEqual([null]);
+    const proc = `/proc/${service.pid}`;
+    for (const place of ['cmdline', 'environ'])
+      expect(readFileSync(join(proc, place), 'utf8')).not.toContain(password);
+    // Connections that are ended are made anew, with the password that the file has then.
+    await server.query(`alter role guarded password '${password}-next'`);
+    write(`${password}-next`);
+    onTestFinished(() => server.query(`alter role guarded password '${password}'`).then(() => undefined));
+    await server.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'guarded'`);
+    await vi.waitFor(
+      async () => expect((await service.call('POST', '/v1/random', { bytes: 16 })).status).toBe(200),
+      { timeout: 20_000, interval: 100 },
+    );
+    expect(service.stderr() + service.stdout()).not.toContain(password);
+    expect(await service.stop()).toBe(0);
+    // As libpq, it takes no file that others may read.
+    write(`${password}-next`, 0o644);
+    const begun = performance.now();
+    const refused = await runMain(['init'], env, { allowFailure: true });
+    // Not as long as the server would wait for the password: a minute.
+    expect(performance.now() - begun).toBeLessThan(40_000);
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('it wants a password')]);
+    expect(refused.stderr).not.toContain(password);
   });
 
   /** Guarantees that the command takes all of it from its settings, the password from a file, and shows none of it. */
