@@ -20,6 +20,7 @@ const overBoth = [
   'test/access/{lifetime,namespaces,recorded,tokens}.test.ts',
   'test/envelope/roundtrip.test.ts',
   'test/keys/keys.test.ts',
+  'test/lifecycle/lifecycle.test.ts',
 ];
 const why = whyNoPostgres();
 if (why !== undefined) process.stdout.write(`left out over PostgreSQL: ${why}\n`);

@@ -10,6 +10,7 @@ import { importRoutes } from './importing/routes.ts';
 import { jobRoutes } from './jobs/routes.ts';
 import { keyRoutes } from './keys/routes.ts';
 import { publicKeyRoutes } from './keys/routes-public-key.ts';
+import { lifecycleRoutes } from './lifecycle/routes.ts';
 import { macRoutes } from './macs/routes.ts';
 import { jwksRoutes, signingRoutes } from './signing/routes.ts';
 
@@ -18,6 +19,7 @@ type Capabilities = Parameters<typeof accessRoutes>[0] &
     readonly jobs: Parameters<typeof jobRoutes>[0];
     readonly keys: Parameters<typeof keyRoutes>[0];
     readonly envelopes: Parameters<typeof envelopeRoutes>[0];
+    readonly lifecycle: Parameters<typeof lifecycleRoutes>[0];
     readonly publicKeys: Parameters<typeof publicKeyRoutes>[0];
     readonly exchanges: Parameters<typeof exchangeRoutes>[0];
     readonly sealings: Parameters<typeof sealingRoutes>[0];
@@ -34,6 +36,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...jwksRoutes(capabilities.signing),
     ...keyRoutes(capabilities.keys),
     ...publicKeyRoutes(capabilities.publicKeys),
+    ...lifecycleRoutes(capabilities.lifecycle),
     ...importRoutes(capabilities.imports),
     ...envelopeRoutes(capabilities.envelopes),
     ...coverageRoutes(capabilities.coverage),

@@ -27,6 +27,7 @@ export interface Config {
   readonly logLevel: string;
   readonly region: string;
   readonly jobs: { readonly concurrency: number; readonly retentionMilliseconds: number };
+  readonly lifecycle: { readonly leastWindowSeconds: number; readonly retentionCheckSeconds: number };
   readonly maxConnections: number;
   readonly admission: AdmissionConfig;
   readonly processes: number;
@@ -125,6 +126,10 @@ export function readConfig(environment: Environment): Config {
     jobs: {
       concurrency: values.STATHERA_JOBS_CONCURRENCY,
       retentionMilliseconds: values.STATHERA_JOBS_RETENTION_HOURS * 3_600_000,
+    },
+    lifecycle: {
+      leastWindowSeconds: values.STATHERA_DESTRUCTION_MIN_SECONDS,
+      retentionCheckSeconds: values.STATHERA_RETENTION_CHECK_SECONDS,
     },
     maxConnections: values.STATHERA_MAX_CONNECTIONS,
     admission: {

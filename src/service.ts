@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { createAuthenticator } from './access/authenticate.ts';
 import type { Caller } from './access/caller.ts';
@@ -8,10 +7,8 @@ import { authorize, createOperations } from './access/operations.ts';
 import { createTokens } from './access/tokens.ts';
 import type { Adapters, Note } from './adapters.ts';
 import { allRoutes } from './app.ts';
-import type { AuditLog } from './audit/audit.ts';
 import { openAuditLog } from './audit/log.ts';
 import type { Config } from './config.ts';
-import type { Clock } from './core/clock.ts';
 import { isServiceError, ServiceError } from './core/errors.ts';
 import { createMetrics, type Metrics } from './core/metrics.ts';
 import { createCoverage } from './coverage/coverage.ts';
@@ -31,8 +28,10 @@ import { createJobs } from './jobs/jobs.ts';
 import { createKeys } from './keys/keys.ts';
 import { createPublicKeys } from './keys/public-keys.ts';
 import { makeSystemKey, openSystemKeys, type SystemKeys, storeSystemKey } from './keys/system-keys.ts';
+import { createLifecycle } from './lifecycle/lifecycle.ts';
 import { createMacs, createMacWork } from './macs/macs.ts';
 import { exposeParts } from './measurements.ts';
+import { createReadiness } from './readiness.ts';
 import { createSigning } from './signing/signing.ts';
 import { createThreads } from './signing/threads.ts';
 import { createSigningWork } from './signing/work.ts';
@@ -105,6 +104,7 @@ export async function startService(
       await settling;
     });
     closers.push(() => parts.jobs.close());
+    closers.push(() => parts.lifecycle.close());
     const listener = await listen(parts.app, {
       ...config.listen,
       ...(config.tls && { tls: config.tls }),
@@ -113,6 +113,7 @@ export async function startService(
     });
     closers.push(() => listener.close(config.shutdownMs, { unnoticed }));
     parts.jobs.start();
+    parts.lifecycle.start();
     return { listener, close };
   } catch (error) {
     await close();
@@ -193,13 +194,26 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     ...{ store, rows, clock, operations, audit, metrics, log: note, limits: { concurrency } },
     kinds: [housekeeping({ store, clock, retentionMilliseconds })],
   });
+  const coverage = createCoverage({ store, rows, keys, clock });
+  const lifecycle = createLifecycle({
+    ...{ keys, store, hsm, systemKeys, clock, coverage, limits: config.lifecycle, log: note },
+  });
   const app = createHttpApp({
     routes: allRoutes({
-      ...{ keys, publicKeys: createPublicKeys(keys), envelopes, exchanges, sealings, macs, signing },
+      ...{
+        lifecycle,
+        keys,
+        publicKeys: createPublicKeys(keys),
+        envelopes,
+        exchanges,
+        sealings,
+        macs,
+        signing,
+      },
       ...{
         imports,
         decryption: createDecryption({ keys, hsm }),
-        coverage: createCoverage({ store, rows, keys, clock }),
+        coverage,
         namespaces,
         tokens,
         jobs,
@@ -229,7 +243,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     version,
     limits: config.admission,
   });
-  return { app, keys, imports, jobs, threads, systemKeys };
+  return { app, keys, imports, jobs, lifecycle, threads, systemKeys };
 }
 
 /** Keys on their way from token to token. Never throws: it is tried again a minute later. */
@@ -240,53 +254,6 @@ async function settle(systemKeys: SystemKeys, log: Logger): Promise<void> {
   } catch (error) {
     log.warn({ code: codeOf(error) }, 'system keys for this token or another one are left where they are');
   }
-}
-
-const probeMilliseconds = 2_000;
-
-/**
- * What `/readyz` finds. The token's root is tried too, at most every two seconds: keys that are in the token
- * already go on working without it, new ones do not. A failed probe starts the reconnection; one that has no
- * answer after those two seconds is not waited for.
- */
-function createReadiness({
-  hsm,
-  store,
-  audit,
-  clock,
-}: {
-  hsm: Hsm;
-  store: Store;
-  audit: AuditLog;
-  clock: Clock;
-}) {
-  let probedAt = Number.NEGATIVE_INFINITY;
-  let probe: Promise<'answered'> | undefined;
-  const word = (work: Promise<void>) =>
-    work.then(
-      () => 'ok',
-      () => 'unavailable',
-    );
-  return async () => {
-    const due = probe === undefined && clock.monotonic() - probedAt > probeMilliseconds;
-    if (due && hsm.status().state === 'ready') {
-      probedAt = clock.monotonic();
-      probe = word(hsm.probe()).then(() => {
-        probe = undefined;
-        return 'answered';
-      });
-    }
-    const leftMilliseconds = Math.max(0, probedAt + probeMilliseconds - clock.monotonic());
-    const late =
-      probe && (await Promise.race([probe, delay(leftMilliseconds, 'late', { ref: false })])) === 'late';
-    const { state } = hsm.status();
-    const checks = {
-      hsm: state !== 'ready' ? state : late ? 'unavailable' : 'ok',
-      database: await word(store.probe()),
-      audit: audit.status().state === 'ready' ? 'ok' : 'unavailable',
-    };
-    return { ready: Object.values(checks).every((check) => check === 'ok'), checks };
-  };
 }
 
 function codeOf(error: unknown): string {

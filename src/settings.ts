@@ -73,6 +73,12 @@ export const settings = {
     .describe('Region of namespaces made here'),
   STATHERA_JOBS_CONCURRENCY: whole('2', 0, 64).describe('Chunks of jobs at work at once; 0: none here'),
   STATHERA_JOBS_RETENTION_HOURS: whole('168', 1, 87_600).describe('How long finished jobs can be seen'),
+  STATHERA_DESTRUCTION_MIN_SECONDS: whole('604800', 1, 2_592_000).describe(
+    'Least time between a destruction’s being scheduled and its being done; less than 7 days is for tests',
+  ),
+  STATHERA_RETENTION_CHECK_SECONDS: whole('3600', 1, 86_400).describe(
+    'How often it is looked at which superseded versions of keys are past their retention',
+  ),
   STATHERA_MAX_CONNECTIONS: whole('2000', 1, 1_000_000).describe('Open connections at most'),
   STATHERA_MAX_CONCURRENT: whole('256', 1, 100_000).describe('Requests at work at most; more wait'),
   STATHERA_MAX_WAITING: whole('1024', 0, 100_000).describe('Requests waiting at most; more are answered 503'),

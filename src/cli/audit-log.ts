@@ -1,7 +1,5 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import type { Adapters } from '../adapters.ts';
 import type { AuditHead } from '../audit/audit.ts';
 import { exportSegments } from '../audit/export.ts';
 import { acceptLoss } from '../audit/loss.ts';
@@ -9,8 +7,7 @@ import type { VerifyReport } from '../audit/report.ts';
 import { verifyAudit } from '../audit/verify.ts';
 import { withAuditMac } from '../audit-mac.ts';
 import { type Config, readConfig } from '../config.ts';
-import { ServiceError } from '../core/errors.ts';
-import type { Store } from '../store/store.ts';
+import { openExisting } from './existing.ts';
 import { print } from './output.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -85,20 +82,6 @@ export async function exportLog(
   } finally {
     await store.close();
   }
-}
-
-async function openExisting(
-  { openStore }: Adapters,
-  { database }: Config,
-  readonly: boolean,
-): Promise<Store> {
-  if (database.kind === 'sqlite' && !existsSync(database.file)) {
-    throw new ServiceError(
-      'store/unavailable',
-      `there is no database at ${database.file}: set STATHERA_DATA_DIR to the service's data directory`,
-    );
-  }
-  return await openStore(database, { readonly });
 }
 
 function auditDirectory(config: Config): string {

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import type { Client, Key } from '../client/index.ts';
 import { algorithms } from '../crypto/suites.ts';
 import { addImport } from './import-key.ts';
+import { addLifecycleCommands } from './lifecycle.ts';
 import { collectPair, type Pairs, wholeNumber, withExamples } from './options.ts';
 import { print, table } from './output.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -59,6 +60,7 @@ export function addKeyCommands(program: Command, surroundings: Surroundings): vo
     withExamples(command, `stathera keys ${verb} payments`);
   }
   addVersions(keys, client);
+  addLifecycleCommands(keys, surroundings);
   addImport(keys, surroundings);
   addPublicKey(keys, client);
 }

@@ -19,6 +19,8 @@ function sameKey({ key }: Members, { id, name }: Members): string | undefined {
   return key === id || key === name ? undefined : '/id';
 }
 
+const sameKeyId: Check = ({ key }, { keyId }) => (otherId(key, keyId) ? '/keyId' : undefined);
+
 const nameOf: Check = (input, { name }) => (input['name'] === name ? undefined : '/name');
 
 const magic = 0x53; // 'S'
@@ -96,6 +98,11 @@ const checks: Partial<Record<OperationId, Check>> = {
   rotateKey: sameKey,
   listKeyVersions: page,
   updateKeyVersion: (input, { version }) => (input['version'] === version ? undefined : '/version'),
+  destroyKeyVersions: sameKeyId,
+  restoreKeyVersions: sameKeyId,
+  listDestructions: page,
+  getRetention: sameKeyId,
+  setRetention: sameKeyId,
   encrypt: encrypted,
   decryptWithKey: decrypted,
   decrypt: decrypted,

@@ -1,4 +1,5 @@
 import { coverageOperations } from './operations-coverage.ts';
+import { lifecycleOperations } from './operations-lifecycle.ts';
 import { sealingOperations } from './operations-sealing.ts';
 import {
   jobAnswer,
@@ -58,6 +59,8 @@ export const operations = {
     retry: 'safe',
     answer: versionAnswer,
   },
+
+  ...lifecycleOperations,
 
   getImportParameters: {
     method: 'POST',

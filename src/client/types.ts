@@ -10,6 +10,7 @@ import type { listQuery } from '../http/validation.ts';
 import type * as importing from '../importing/routes-schemas.ts';
 import type * as jobs from '../jobs/routes-schemas.ts';
 import type * as keys from '../keys/routes-schemas.ts';
+import type * as lifecycle from '../lifecycle/routes-schemas.ts';
 import type * as macs from '../macs/routes-schemas.ts';
 import type * as signing from '../signing/routes-schemas.ts';
 
@@ -139,6 +140,23 @@ export interface Operations {
     Given<typeof keys.versionParams> & Given<typeof keys.updateVersionBody>,
     KeyVersion
   >;
+
+  /** What it schedules can be restored until its time has come. */
+  destroyKeyVersions: Operation<
+    KeyParams & Given<typeof lifecycle.destroyBody>,
+    Answered<typeof lifecycle.planAnswer>
+  >;
+  restoreKeyVersions: Operation<
+    KeyParams & Given<typeof lifecycle.restoreBody>,
+    Answered<typeof lifecycle.restoredAnswer>
+  >;
+  listDestructions: List<KeyParams & Given<typeof listQuery>, Answered<typeof lifecycle.destructionsAnswer>>;
+  getRetention: Operation<KeyParams, Answered<typeof lifecycle.retentionAnswer>>;
+  setRetention: Operation<
+    KeyParams & Given<typeof lifecycle.retentionBody>,
+    Answered<typeof lifecycle.retentionAnswer>
+  >;
+  removeRetention: Operation<KeyParams, void>;
 
   /** For one import: what `wrapKey` of `stathera-kms/client` on Node takes. */
   getImportParameters: Operation<KeyParams & Given<typeof importing.parametersBody>, ImportParameters>;

@@ -26,6 +26,8 @@ export const errorCodes = [
   'key/version-expired',
   'key/external',
   'key/nothing-imported',
+  'key/version-state',
+  'key/version-in-use',
   'key/conflict',
   'envelope/decryption-failed',
   'coverage/too-many',

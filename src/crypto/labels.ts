@@ -33,4 +33,6 @@ export const labels = {
   enrolmentRequest: 'stathera/enrolment/request/v1',
   /** MAC by which a token knows whose system keys it was handed. */
   enrolmentConfirmation: 'stathera/enrolment/confirmation/v1',
+  /** MAC over the record of a version's destruction. */
+  destructionRecord: 'stathera/destruction/v1',
 } as const;

@@ -91,6 +91,16 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'Nothing was imported yet',
     'The key was created for versions made elsewhere: import the first one.',
   ),
+  'key/version-state': kind(
+    409,
+    'The state of the key version does not allow it',
+    'The detail says what to do first; nothing brings back a version that is destroyed.',
+  ),
+  'key/version-in-use': kind(
+    409,
+    'The key version may still be needed',
+    'What depends on it is not known, or not moved away: rewrap it, or force it with a reason.',
+  ),
   'key/conflict': kind(409, 'The key was changed meanwhile', 'Read it and decide again.'),
   'envelope/decryption-failed': kind(
     400,

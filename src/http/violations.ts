@@ -16,7 +16,8 @@ export type Rule =
     }
   | { readonly rule: 'pairs' | 'pair-name' | 'pair-value' | 'map-bytes'; readonly max: number }
   | { readonly rule: 'bytes'; readonly min: number; readonly max: number }
-  | { readonly rule: 'together'; readonly with: string };
+  | { readonly rule: 'together'; readonly with: string }
+  | { readonly rule: 'either'; readonly or: string };
 
 interface IssueSink {
   addIssue(issue: { code: 'custom'; params: Rule; path?: string[] }): void;
@@ -140,6 +141,8 @@ function ruleText(rule: Rule | undefined): string {
       return 'must be a whole number from 1 to 1000';
     case 'purpose':
       return 'is not for this algorithm';
+    case 'either':
+      return `is required, or ${rule.or}`;
     case 'together':
       return `is required together with ${rule.with}`;
     case 'utc-time':

@@ -7,6 +7,7 @@ import type { RowAuthenticator } from '../store/rows.ts';
 import type { KeyRow, KeyVersionRow, VersionState } from '../store/schema.ts';
 import type { Store, StoreTransaction } from '../store/store.ts';
 import { type Key, type KeyView, keyNotFound, keyView, targetOf } from './key.ts';
+import { requireAllowed } from './transitions.ts';
 import type { MakeVersion, Material } from './versions.ts';
 
 /** The changes of existing keys: read, authenticate, seal, and write only if nobody else did meanwhile. */
@@ -17,6 +18,7 @@ export interface KeyChanges {
    * @param imported absent: the HSM makes it; `also` commits with it
    */
   rotate(operation: Operation, key: Key, imported?: Imported): Promise<KeyView>;
+  /** @throws key/version-state, key/conflict */
   version(operation: Operation, row: KeyVersionRow, state: VersionState): Promise<KeyVersionRow>;
 }
 
@@ -102,27 +104,40 @@ export function createKeyChanges({
     },
 
     async version(operation, row, state) {
-      const { mac: _, ...current } = row;
-      const next = await rows.seal('key_versions', { ...current, state, revision: row.revision + 1 });
-      await operation.change(
-        async (tx) => {
-          const result = await tx
-            .updateTable('key_versions')
-            .set({ state: next.state, revision: next.revision, mac: next.mac })
-            .where('id', '=', row.id)
-            .where('revision', '=', row.revision)
-            .executeTakeFirst();
-          if (result.numUpdatedRows !== 1n) throw conflict();
-        },
-        { touches: [row.id] },
-      );
+      requireAllowed('set', row.state, state);
+      const next = await changedVersion(rows, row, { state });
+      await operation.change((tx) => writeVersion(tx, row, next), { touches: [row.id] });
       if (!decryptingStates.includes(state)) await hsm.evict(row.id);
       return next;
     },
   };
 }
 
-function conflict(): ServiceError {
+/** The row as it is to be written, authenticated. */
+export async function changedVersion(
+  rows: RowAuthenticator,
+  { mac: _, ...row }: KeyVersionRow,
+  change: Pick<KeyVersionRow, 'state'> & Partial<Pick<KeyVersionRow, 'blob'>>,
+): Promise<KeyVersionRow> {
+  return await rows.seal('key_versions', { ...row, ...change, revision: row.revision + 1 });
+}
+
+/** Writes `next` in place of `row`; whoever changes a version names it in `touches`. @throws key/conflict */
+export async function writeVersion(
+  tx: StoreTransaction,
+  row: KeyVersionRow,
+  next: KeyVersionRow,
+): Promise<void> {
+  const result = await tx
+    .updateTable('key_versions')
+    .set({ state: next.state, blob: next.blob, revision: next.revision, mac: next.mac })
+    .where('id', '=', row.id)
+    .where('revision', '=', row.revision)
+    .executeTakeFirst();
+  if (result.numUpdatedRows !== 1n) throw conflict();
+}
+
+export function conflict(): ServiceError {
   return new ServiceError(
     'key/conflict',
     'The key was changed by somebody else at the same time: try again.',

@@ -9,7 +9,7 @@ import type { ReuseLimits } from '../crypto/payload/data-keys.ts';
 import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { Revision } from '../store/revision.ts';
-import type { KeyState, VersionState } from '../store/schema.ts';
+import type { KeyState, KeyVersionRow, VersionState } from '../store/schema.ts';
 import { isUniqueViolation, type Store } from '../store/store.ts';
 import { createKeyChanges, type Imported } from './change.ts';
 import {
@@ -59,7 +59,7 @@ export interface Keys extends UsableVersions, Signers {
   versions(caller: Caller, key: string, page: PageRequest): Promise<Page<KeyVersionView>>;
   /** @throws key/conflict when somebody else changed the key at the same time */
   update(caller: Caller, key: string, request: UpdateKeyRequest): Promise<KeyView>;
-  /** @throws key/not-found, key/conflict */
+  /** @throws key/not-found, key/version-state, key/conflict */
   updateVersion(caller: Caller, key: string, ordinal: number, state: VersionState): Promise<KeyVersionView>;
   /** Makes a new version and encrypts with it from now on; old ones go on decrypting. @throws key/conflict */
   rotate(caller: Caller, key: string): Promise<KeyView>;
@@ -78,6 +78,8 @@ export interface Keys extends UsableVersions, Signers {
   ): Promise<T>;
   /** For operations over several keys, inside `operations.run`. @throws key/not-found */
   find(principal: Principal, key: string): Promise<Key>;
+  /** How a version was used, for whoever decides about its row. @param row authenticated */
+  describeVersion(row: KeyVersionRow): Promise<KeyVersionView>;
   /** Marks a version as used now: after a decryption that succeeded, so that forgeries are no use. */
   touch(version: KeyVersion): void;
   /** Writes last uses; to be called about once a minute. */
@@ -229,6 +231,7 @@ export function createKeys({
 
     use,
     find: lookup.find,
+    describeVersion: listing.describeVersion,
 
     importVersion: async <Answer extends object>(
       operation: Operation,

@@ -124,7 +124,7 @@ function versionRoutes(keys: Keys): AnyRoute[] {
         body: updateVersionBody,
       },
       answer: { status: 200, description: 'The version.', body: versionAnswer },
-      problems: ['key/not-found', 'key/conflict'],
+      problems: ['key/not-found', 'key/version-state', 'key/conflict'],
       example: { state: 'decrypt-only' },
       handle: async ({ caller, params: { key, version }, body }) =>
         versionOut(await keys.updateVersion(caller, key, version, body.state)),

@@ -7,6 +7,7 @@ import { createCoverageTable } from './coverage-tables.ts';
 import { advisory, type Dialect } from './dialects.ts';
 import { firstTables } from './first-tables.ts';
 import { createJobTables, createLeaseTable } from './job-tables.ts';
+import { createLifecycleTables } from './lifecycle-tables.ts';
 import type { Schema } from './schema.ts';
 
 export interface Migration {
@@ -138,11 +139,13 @@ const enrolment: Migration = {
 };
 
 const coverage: Migration = { number: 9, name: 'coverage', oldestCode: 6, up: createCoverageTable };
+/** Code before it takes a version that is destroyed for one that it cannot open. */
+const lifecycle: Migration = { number: 10, name: 'lifecycle', oldestCode: 6, up: createLifecycleTables };
 
 /** In order, without gaps; a landed migration is never edited. */
 export const migrations: readonly Migration[] = [
   ...[first, dataKeyReuse, leases, imports, changes],
-  ...[auditInDatabase, jobs, enrolment, coverage],
+  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle],
 ];
 
 /**

@@ -62,12 +62,24 @@ const layouts = {
       ...['counts', 'agreed', 'scan_started_at', 'reported_by', 'created_at'],
     ],
   },
+  version_destructions: {
+    1: [
+      ...['id', 'namespace_id', 'key_id', 'version_id', 'ordinal', 'state', 'previous_state', 'coverage'],
+      ...['reason', 'requested_by', 'scheduled_at', 'destroy_at', 'ended_at', 'record', 'revision'],
+    ],
+  },
+  key_retention: {
+    1: [
+      ...['key_id', 'namespace_id', 'keep_latest', 'retire_after_seconds', 'finally', 'window_seconds'],
+      ...['reason', 'updated_at', 'revision'],
+    ],
+  },
 } as const satisfies { [Table in keyof Schema]?: Record<number, readonly string[]> };
 
 export type AuthenticatedTable = keyof typeof layouts;
 
 /** Columns that no MAC covers. */
-type Uncovered = 'mac' | 'last_used_at' | 'holder' | 'fence' | 'beat' | 'quiet_milliseconds';
+type Uncovered = 'mac' | 'last_used_at' | 'next_at' | 'holder' | 'fence' | 'beat' | 'quiet_milliseconds';
 type Row<Table extends AuthenticatedTable> = Omit<Schema[Table], Uncovered>;
 
 export interface RowAuthenticator {

@@ -1,6 +1,7 @@
 import type { Generated } from 'kysely';
 import type { CoverageReportRow } from './coverage-rows.ts';
 import type { JobChunkRow, JobRow } from './job-rows.ts';
+import type { DestructionRow, RetentionRow } from './lifecycle-rows.ts';
 
 /**
  * The tables as the code sees them: one schema for every database. Ids are UUID text, times are
@@ -38,6 +39,8 @@ export interface Schema {
   jobs: JobRow;
   job_chunks: JobChunkRow;
   coverage_reports: CoverageReportRow;
+  version_destructions: DestructionRow;
+  key_retention: RetentionRow;
 }
 
 /** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */
@@ -131,6 +134,7 @@ export interface KeyVersionRow {
   state: VersionState;
   kek_id: string;
   public_key: Uint8Array | null;
+  /** Empty once it is destroyed. */
   blob: Uint8Array;
   /** How an imported version came wrapped; null for one that the HSM made. */
   origin: string | null;

@@ -106,6 +106,14 @@ const emptyReport = {
   ...{ currentVersion: 1, agreed: true, scanSeconds: 0 },
   ...{ rows: 0, nulls: 0, foreign: 0, unreadable: 0, versions: [] },
 };
+/** A key with a version to restore. */
+async function scheduled(): Promise<string> {
+  const name = freshName('scheduled');
+  await makeKey(service, name);
+  await service.call('POST', `/v1/keys/${name}/rotate`, {});
+  await service.call('POST', `/v1/keys/${name}/destroy`, { versions: [1] });
+  return name;
+}
 
 /** What each operation needs, written down here by itself: not taken from the code. */
 const rows: readonly Row[] = [
@@ -136,6 +144,36 @@ const rows: readonly Row[] = [
   {
     ...{ operationId: 'updateKeyVersion', action: 'keys.update', allowed: ['keys:admin'], status: 200 },
     request: async () => ['PATCH', `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }],
+  },
+  {
+    ...{
+      operationId: 'destroyKeyVersions',
+      action: 'keys.plan-destruction',
+      allowed: ['keys:admin'],
+      status: 200,
+    },
+    request: async () => ['POST', `/v1/keys/${key}/destroy`, { versions: [1], dryRun: true }],
+  },
+  {
+    ...{ operationId: 'restoreKeyVersions', action: 'keys.restore', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${await scheduled()}/restore`, {}],
+  },
+  {
+    ...{ operationId: 'listDestructions', action: 'keys.list-destructions', status: 200 },
+    allowed: ['keys:admin', 'audit:read'],
+    request: async () => ['GET', `/v1/keys/${key}/destructions`],
+  },
+  {
+    ...{ operationId: 'getRetention', action: 'keys.read-retention', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['GET', `/v1/keys/${key}/retention`],
+  },
+  {
+    ...{ operationId: 'setRetention', action: 'keys.set-retention', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['POST', `/v1/keys/${key}/retention`, { keepLatest: 1_000 }],
+  },
+  {
+    ...{ operationId: 'removeRetention', action: 'keys.set-retention', allowed: ['keys:admin'], status: 204 },
+    request: async () => ['DELETE', `/v1/keys/${key}/retention`],
   },
   {
     ...{

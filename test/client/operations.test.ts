@@ -12,6 +12,7 @@ const unused = {} as never;
 const routes = allRoutes({
   ...{ keys: unused, envelopes: unused, exchanges: unused, sealings: unused, macs: unused },
   ...{ decryption: unused, publicKeys: unused, signing: unused, imports: unused, coverage: unused },
+  lifecycle: unused,
   ...{ namespaces: unused, tokens: unused, jobs: unused, audit: unused, operations: unused },
 });
 

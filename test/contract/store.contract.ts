@@ -354,7 +354,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
           'coverage_reports',
           'idempotency',
         ],
-        ...['import_wrapping_keys', 'key_usage', 'key_versions', 'keys'],
+        ...['import_wrapping_keys', 'key_retention', 'key_usage', 'key_versions', 'keys'],
       ];
       expect(tables).toEqual(
         [
@@ -371,6 +371,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
             'system_key_wrappings',
             'system_keys',
             'tokens',
+            'version_destructions',
           ],
         ].toSorted(),
       );

@@ -86,6 +86,14 @@ async function rightRequests(): Promise<Pool['right']> {
   const parameters = await client.getImportParameters({ key: 'fuzz-external' });
   const { importId, wrappedKey } = await wrapKey(parameters, Buffer.alloc(parameters.keyBytes, 7));
   const importing = { importId, wrappedKey: Buffer.from(wrappedKey).toString('base64') };
+  await post('/v1/keys', { name: 'fuzz-ending' });
+  await post('/v1/keys/fuzz-ending/rotate', {});
+  await post('/v1/keys/fuzz-ending/destroy', { versions: [1] });
+  const lifecycle = {
+    restoreKeyVersions: { key: 'fuzz-ending', at: 'restore', body: { versions: [1] } },
+    destroyKeyVersions: { key: 'fuzz-ending', at: 'destroy', body: { versions: [1], dryRun: true } },
+    setRetention: { key: 'fuzz-ending', at: 'retention', body: { keepLatest: 1_000 } },
+  };
   return {
     ...{ decapsulate: opening, confirm: opening, derive: deriving, sign: signing, verify: verifying },
     decryptOaep: { key: 'fuzz-oaep', at: 'decrypt-oaep', body: { ciphertext: encrypted } },
@@ -98,6 +106,7 @@ async function rightRequests(): Promise<Pool['right']> {
     sendExport: { key: 'fuzz-pair', at: 'send-export', body: {} },
     mac: { key: 'fuzz-mac', body: { message: plaintext } },
     open: { key: 'fuzz-pair', body: { enc, ciphertext } },
+    ...lifecycle,
     receiveExport: { key: 'fuzz-pair', at: 'receive-export', body: { enc } },
     verifyMac: { key: 'fuzz-mac', at: 'verify-mac', body: { message: plaintext, mac } },
   };

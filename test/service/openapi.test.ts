@@ -24,7 +24,9 @@ const mu = Buffer.alloc(64).toString('base64');
 let job: string;
 /** A token that may do nothing but read the audit log, and one that may do nothing else. */
 let reader: string;
-let keyUser: string;
+/** Reads neither keys nor the log. */
+let watcher: string;
+const readsTheLog = ['listAuditRecords', 'listDestructions'];
 
 beforeAll(async () => {
   service = await startTestService({ env: { STATHERA_JOBS_CONCURRENCY: '0' } });
@@ -55,7 +57,7 @@ beforeAll(async () => {
     rsa: await signed('rsa', { message: 'AAAA', hash: 'sha512' }),
   };
   reader = (await makeToken(service, { scopes: ['audit:read'] })).secret;
-  keyUser = (await makeToken(service, { scopes: ['keys:admin'] })).secret;
+  watcher = (await makeToken(service, { scopes: ['jobs:read'] })).secret;
 });
 afterAll(() => service.dispose());
 
@@ -96,6 +98,13 @@ async function wrappedFor(name: string): Promise<object> {
   return { importId, wrappedKey: text(wrappedKey), checkValue: text(checkValue) };
 }
 
+/** Of the key, one that nothing was encrypted with and that is superseded. */
+async function unusedVersion(): Promise<unknown[]> {
+  const { body } = await service.call('POST', `/v1/keys/${key}/rotate`, {});
+  await service.call('POST', `/v1/keys/${key}/rotate`, {});
+  return [body['currentVersion']];
+}
+
 /** For each operation, calls that succeed: all its parameters and members are used in at least one. */
 const successes: Readonly<
   Record<string, () => Promise<readonly [status: number, path: string, body?: unknown][]>>
@@ -128,6 +137,31 @@ const successes: Readonly<
     [200, `/v1/keys/${key}/versions?cursor=2`],
   ],
   updateKeyVersion: async () => [[200, `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }]],
+  destroyKeyVersions: async () => {
+    const versions = await unusedVersion();
+    return [
+      [...([200, `/v1/keys/${key}/destroy`] as const), { versions, windowSeconds: 604_800, reason: 'tried' }],
+      [200, `/v1/keys/${key}/destroy`, { versions, dryRun: true }],
+    ];
+  },
+  restoreKeyVersions: async () => {
+    const versions = await unusedVersion();
+    await service.call('POST', `/v1/keys/${key}/destroy`, { versions });
+    return [[200, `/v1/keys/${key}/restore`, { versions }]];
+  },
+  listDestructions: async () => [
+    [200, `/v1/keys/${key}/destructions?limit=1`],
+    [200, `/v1/keys/${key}/destructions?cursor=${newId()}`],
+  ],
+  getRetention: async () => [[200, `/v1/keys/${key}/retention`]],
+  setRetention: async () => [
+    [
+      ...([200, `/v1/keys/${key}/retention`] as const),
+      { retireAfterSeconds: 86_400, finally: 'destroy', windowSeconds: 604_800, reason: 'tried' },
+    ],
+    [200, `/v1/keys/${key}/retention`, { keepLatest: 1_000, dryRun: true }],
+  ],
+  removeRetention: async () => [[204, `/v1/keys/${key}/retention`]],
   decryptOaep: async () => [
     [200, `/v1/keys/${key}-oaep/decrypt-oaep`, { ciphertext: encrypted }],
     [
@@ -409,7 +443,7 @@ test('refuses as described', { timeout: 60_000 }, async () => {
 
     await refused(401, 'access/unauthenticated', path, body, { token: null });
     await refused(403, 'access/denied', path, body, {
-      token: operationId === 'listAuditRecords' ? keyUser : reader,
+      token: readsTheLog.includes(operationId) ? watcher : reader,
     });
     // Metrics takes requests as scrapers send them.
     if (operationId === 'service.metrics') continue;
@@ -497,6 +531,14 @@ test('refuses each in its way', async () => {
     ['listJobs', 400, 'request/invalid', '/v1/jobs?cursor=x'],
     ['revokeToken', 404, 'access/token-not-found', '/v1/access/tokens/none'],
     ['updateKeyVersion', 404, 'key/not-found', `/v1/keys/${key}/versions/99`, { state: 'disabled' }],
+    ['destroyKeyVersions', 409, 'key/version-state', `/v1/keys/${key}-pair/destroy`, { reason: 'x' }],
+    [
+      ...(['destroyKeyVersions', 409, 'key/version-in-use'] as const),
+      ...([`/v1/keys/${disabled}/destroy`, { versions: [1] }] as const),
+    ],
+    ['restoreKeyVersions', 409, 'key/version-state', `/v1/keys/${stale}/restore`, {}],
+    ['listDestructions', 400, 'request/invalid', `/v1/keys/${key}/destructions?cursor=x`],
+    ['setRetention', 400, 'request/invalid', `/v1/keys/${key}/retention`, {}],
     ['listKeyVersions', 400, 'request/invalid', `/v1/keys/${key}/versions?cursor=x`],
     ['listAuditRecords', 400, 'request/invalid', '/v1/audit/records?cursor=x'],
     ['decrypt', 400, 'envelope/decryption-failed', '/v1/decrypt', { ciphertext: 'AAAA' }],
@@ -566,6 +608,7 @@ test('tells of every route', async () => {
       publicKeys: unused,
       signing: unused,
       imports: unused,
+      lifecycle: unused,
       decryption: unused,
       namespaces: unused,
       jobs: unused,

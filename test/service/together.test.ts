@@ -23,10 +23,13 @@ const databases = [
   { over: 'PostgreSQL', ceilingMilliseconds: 5_000 },
 ];
 
+/** Destructions may follow at once. */
+const windows = { STATHERA_DESTRUCTION_MIN_SECONDS: '1' };
+
 async function startBoth(over: string): Promise<void> {
   if (over === 'SQLite') {
-    one = await startTestService();
-    other = await startTestService({ dataDir: one.dataDir });
+    one = await startTestService({ env: windows });
+    other = await startTestService({ dataDir: one.dataDir, env: windows });
     return;
   }
   server ??= await startPostgres();
@@ -34,8 +37,8 @@ async function startBoth(over: string): Promise<void> {
   onTestFinished(() => removeDirectory(dataDir));
   const env = { STATHERA_DATABASE_URL: await server.createDatabase(), STATHERA_DATA_DIR: dataDir };
   await runMain(['init'], env);
-  one = await startTestService({ dataDir, env });
-  other = await startTestService({ dataDir, env });
+  one = await startTestService({ dataDir, env: { ...env, ...windows } });
+  other = await startTestService({ dataDir, env: { ...env, ...windows } });
 }
 
 const giveUpMilliseconds = 20_000;
@@ -97,6 +100,42 @@ describe.each(databases)('two processes over $over', ({ over, ceilingMillisecond
       (answer) => member(answer, 'code') === 'key/disabled',
     );
     expect(Math.max(rotated, disabled, closed)).toBeLessThan(ceilingMilliseconds);
+  });
+
+  /** Guarantees that a version whose destruction one process schedules, takes back and carries out is the other's within the bound, its handle in the token included. */
+  test('a destroyed version', async () => {
+    await startBoth(over);
+    const name = freshName('key');
+    await makeKey(one, name);
+    const old = await seal(other, name);
+    const decrypt = () => other.call('POST', `/v1/keys/${name}/decrypt`, { ciphertext: old });
+    const must = async (path: string, body: object) => {
+      const answer = await one.call('POST', `/v1/keys/${name}/${path}`, body);
+      expect(answer.status, answer.text).toBe(200);
+    };
+    const handles = async () => {
+      const { text } = await other.call('GET', '/metrics');
+      return Number(/^stathera_hsm_handles (\d+)$/m.exec(text)?.[1]);
+    };
+    const isRefused = (answer: Answer) => member(answer, 'code') === 'key/version-disabled';
+    await must('rotate', {});
+    expect((await decrypt()).status).toBe(200);
+    const held = await handles();
+    const request = { versions: [1], reason: 'a test' };
+    await must('destroy', { ...request, windowSeconds: 3_600 });
+    const scheduled = await seenAfter(performance.now(), decrypt, isRefused);
+    for (const since = performance.now(); (await handles()) >= held; )
+      expect(performance.now() - since).toBeLessThan(giveUpMilliseconds);
+    await must('restore', { versions: [1] });
+    const restored = await seenAfter(performance.now(), decrypt, ({ status }) => status === 200);
+    expect(Math.max(scheduled, restored)).toBeLessThan(ceilingMilliseconds);
+    await must('destroy', { ...request, windowSeconds: 1 });
+    const destroyed = async () => await one.call('GET', `/v1/keys/${name}/destructions`);
+    await seenAfter(performance.now(), destroyed, ({ text }) => text.includes('"record"'));
+    for (const service of [one, other]) {
+      const answer = await service.call('POST', '/v1/decrypt', { ciphertext: old });
+      expect(isRefused(answer), answer.text).toBe(true);
+    }
   });
 
   /** Guarantees that changes of one key by both at once are one after the other, and both tell the same in the end. */

@@ -57,6 +57,28 @@ export async function rotate(service: TestService, ledger: Ledger, key: string):
   ledger.keys.set(key, Number(body['currentVersion']));
 }
 
+/** Schedules the destruction of a key's first version, and waits until it is done. */
+export async function destroy(service: TestService, ledger: Ledger, key: string): Promise<void> {
+  await ask(service, ledger, `/v1/keys/${key}/destroy`, { versions: [1], windowSeconds: 1 });
+  await becomes(service, key, 'destroyed');
+}
+
+/** Has the versions of a key retired that are not its current one, and waits until they are. */
+export async function retire(service: TestService, ledger: Ledger, key: string): Promise<void> {
+  await ask(service, ledger, `/v1/keys/${key}/retention`, { keepLatest: 1 });
+  await becomes(service, key, 'decrypt-only');
+}
+
+async function becomes(service: TestService, key: string, state: string): Promise<void> {
+  for (const deadline = performance.now() + 30_000; ; ) {
+    const { body } = await service.call('GET', `/v1/keys/${key}/versions`);
+    const versions = (body['items'] ?? []) as { version: number; state: string }[];
+    if (versions.find(({ version }) => version === 1)?.state === state) return;
+    if (performance.now() > deadline) throw new Error(`version 1 of ${key} is not ${state}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 export async function createToken(service: TestService, ledger: Ledger): Promise<void> {
   const body = { name: `token-${requests}`, scopes: ['keys:admin'] };
   ledger.tokens.add(member(await ask(service, ledger, '/v1/access/tokens', body), 'secret') ?? '');
@@ -110,6 +132,18 @@ export async function expectWhole(dataDir: string, ledger: Ledger): Promise<void
       .select(['keys.name', 'key_versions.ordinal', 'key_usage.reserved'])
       .execute();
     const reserved = new Map(usage.map((row) => [`${row.name} ${row.ordinal}`, row.reserved]));
+    const ends = await store.db
+      .selectFrom('version_destructions')
+      .innerJoin('key_versions', 'key_versions.id', 'version_destructions.version_id')
+      .select(['key_versions.state', 'key_versions.blob', 'version_destructions.state as end', 'record'])
+      .execute();
+    // All of an end or nothing of it: the state, the key that is gone, and the record.
+    const halves = ends.filter(({ state, blob, end, record }) =>
+      end === 'destroyed'
+        ? state !== 'destroyed' || blob.length > 0 || record === null
+        : state !== 'destroy-scheduled' || blob.length === 0 || record !== null,
+    );
+    expect(halves).toEqual([]);
     const used = countBy(ledger.sealed, ({ key, version }) => `${key} ${version}`);
     expect([...used].filter(([version, uses]) => (reserved.get(version) ?? 0) < uses)).toEqual([]);
   } finally {
@@ -128,6 +162,12 @@ export async function expectEveryChangeRecorded(service: TestService): Promise<v
     keys.map(({ id, currentVersion }) => [id, 1, currentVersion]),
   );
   expect(created.size).toBe(keys.length);
+  const ends = keys.map(async ({ id }) => {
+    const { body } = await service.call('GET', `/v1/keys/${id}/destructions`);
+    const done = (body['items'] as { state: string }[]).filter(({ state }) => state === 'destroyed');
+    return done.length === 0 ? [] : [[id, done.length] as const];
+  });
+  expect(countBy(of('keys.destroy'), targetId)).toEqual(new Map((await Promise.all(ends)).flat()));
   const { body } = await service.call('GET', '/v1/access/tokens?limit=1000');
   const tokens = (body['items'] as { id: string }[]).map(({ id }): [string, number] => [id, 1]);
   expect(countBy(of('access.create-token'), targetId)).toEqual(new Map(tokens));

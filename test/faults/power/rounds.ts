@@ -5,6 +5,7 @@ import { startTestService, type TestService } from '../../support/service.ts';
 import {
   createKey,
   createToken,
+  destroy,
   encrypt,
   expectEveryChangeRecorded,
   expectServed,
@@ -12,6 +13,7 @@ import {
   type Ledger,
   newLedger,
   random,
+  retire,
   rotate,
 } from './ledger.ts';
 import { createMachine, type Machine, type Point } from './machine.ts';
@@ -36,7 +38,7 @@ interface Operation {
 const running = async (victim: Victim): Promise<TestService> =>
   (victim.service ??= await startTestService({
     dataDir: victim.machine.dataDir,
-    env: victim.machine.shim.env,
+    env: { ...victim.machine.shim.env, STATHERA_DESTRUCTION_MIN_SECONDS: '1' },
   }));
 
 async function stop(victim: Victim): Promise<void> {
@@ -62,6 +64,22 @@ export const operations: Readonly<Record<string, Operation>> = {
   'token.create': {
     prepare: running,
     run: async (victim) => createToken(await running(victim), victim.ledger),
+  },
+  // A version that nothing was encrypted with: scheduled, and destroyed a second later.
+  'version.destroy': {
+    prepare: async (victim) => {
+      await freshKey(victim);
+      await rotate(await running(victim), victim.ledger, victim.key);
+    },
+    run: async (victim) => destroy(await running(victim), victim.ledger, victim.key),
+  },
+  'version.retire': {
+    prepare: async (victim) => {
+      await freshKey(victim);
+      await encrypt(await running(victim), victim.ledger, victim.key);
+      await rotate(await running(victim), victim.ledger, victim.key);
+    },
+    run: async (victim) => retire(await running(victim), victim.ledger, victim.key),
   },
   // The first use of a version reserves a block.
   'usage.block': {
