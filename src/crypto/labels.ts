@@ -31,6 +31,14 @@ export const labels = {
   exchangeDerive: 'stathera/exchange/derive/v1',
   /** Fingerprint of what a token asks with for the system keys. */
   enrolmentRequest: 'stathera/enrolment/request/v1',
+  /** Keys of one field, or one join group, by what is done with them; see crypto/fields. */
+  fieldRandomized: 'stathera/field/randomized/v1',
+  fieldDeterministic: 'stathera/field/deterministic/v1',
+  fieldFormat: 'stathera/field/format/v1',
+  fieldIndex: 'stathera/field/index/v1',
+  fieldHash: 'stathera/field/hash/v1',
+  /** AAD of a field's value. */
+  fieldValue: 'stathera/field/value/v1',
   /** MAC by which a token knows whose system keys it was handed. */
   enrolmentConfirmation: 'stathera/enrolment/confirmation/v1',
   /** MAC over the record of a version's destruction. */

@@ -11,6 +11,10 @@ export interface FieldCiphers {
   gcm(key: Uint8Array): Aead;
   /** @param key 32 bytes */
   hmac(key: Uint8Array): FieldHmac;
+  /** Base64url without padding (RFC 4648 §5). */
+  toText(bytes: Uint8Array): string;
+  /** @returns undefined unless `text` is the one encoding of some bytes */
+  fromText(text: string): Uint8Array | undefined;
 }
 
 /** The AES block cipher under one key: what ./siv.ts and ./ff1.ts are made of. */
@@ -24,8 +28,8 @@ export interface AesBlocks {
 
 /** AES-256-GCM with a nonce of 12 bytes and a tag of 16 (NIST SP 800-38D). */
 export interface Aead {
-  /** @returns ciphertext ‖ tag */
-  seal(nonce: Uint8Array, plaintext: Uint8Array, aad: Uint8Array): Uint8Array;
+  /** @returns ciphertext ‖ tag, in one or two pieces: nothing is copied for the sake of joining them */
+  seal(nonce: Uint8Array, plaintext: Uint8Array, aad: Uint8Array): readonly Uint8Array[];
   /** @param sealed ciphertext ‖ tag. @returns undefined when the tag is wrong */
   open(nonce: Uint8Array, sealed: Uint8Array, aad: Uint8Array): Uint8Array | undefined;
 }

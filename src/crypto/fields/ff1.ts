@@ -1,59 +1,63 @@
 import { type AesBlocks, blockBytes } from './ciphers.ts';
+import { baseOf, makeShape, ff1Rounds as rounds, type Shape } from './ff1-shape.ts';
 
 /** Numerals of one radix, most significant first: each from 0 to radix - 1. */
 export type Numerals = readonly number[];
 
 /**
- * Format-preserving encryption FF1 (NIST SP 800-38G r1, draft 2) under one key, radix and tweak: a permutation of the
- * numerals of each length. It authenticates nothing: whatever has the form is decrypted to something.
+ * Format-preserving encryption FF1 (NIST SP 800-38G r1, draft 2) under one key and radix: with each tweak a permutation
+ * of the numerals of each length. It authenticates nothing: whatever has the form is decrypted to something.
  */
 export interface Ff1 {
   /** Fewest numerals: their number of combinations is a million at least (Algorithm 7, prerequisites). */
   readonly leastNumerals: number;
   /**
    * Several values of any lengths, together.
-   * @throws RangeError for a length or a numeral that it does not have
+   * @param tweaks one a value, up to 65,535 bytes, public; default: empty
+   * @throws RangeError for a length, a numeral or a tweak that it does not have
    */
-  encrypt(values: readonly Numerals[]): number[][];
-  decrypt(values: readonly Numerals[]): number[][];
+  encrypt(values: readonly Numerals[], tweaks?: readonly Uint8Array[]): number[][];
+  decrypt(values: readonly Numerals[], tweaks?: readonly Uint8Array[]): number[][];
 }
 
 export const leastCombinations = 1_000_000;
 const mostNumerals = 4_096;
-const rounds = 10;
+const mostTweakBytes = 65_535;
+const none = new Uint8Array();
 
-/** Below it a half is one number, and its remainders are exact in doubles: 65,536 times it is below 2^53. */
-const exactHalf = 2 ** 37;
-
-/** @param radix 2–65,535. @param tweak up to 65,535 bytes; public. @throws RangeError */
-export function createFf1(
-  aes: AesBlocks,
-  { radix, tweak = new Uint8Array() }: { radix: number; tweak?: Uint8Array },
-): Ff1 {
+/** @param radix 2–65,535. @throws RangeError */
+export function createFf1(aes: AesBlocks, { radix }: { radix: number }): Ff1 {
   if (!Number.isInteger(radix) || radix < 2 || radix > 65_535)
     throw new RangeError('radix must be 2 to 65535');
-  if (tweak.length > 65_535) throw new RangeError('tweak must have at most 65535 bytes');
   const leastNumerals = Math.max(2, fewest(radix));
-  const shapes = new Map<number, Shape>();
+  const shapes = new Map<string, Shape>();
 
-  function shapeOf(length: number): Shape {
-    const known = shapes.get(length);
+  function shapeOf(name: string, length: number, tweakBytes: number): Shape {
+    const known = shapes.get(name);
     if (known !== undefined) return known;
     if (length < leastNumerals || length > mostNumerals)
       throw new RangeError(`values must have ${leastNumerals} to ${mostNumerals} numerals`);
-    const made = makeShape(aes, { radix, tweak, length });
-    // Lengths are few; where they are not, making one anew costs two blocks.
+    if (tweakBytes > mostTweakBytes) throw new RangeError(`tweaks must have at most ${mostTweakBytes} bytes`);
+    const made = makeShape(aes, { radix, tweakBytes, length });
+    // They are few; where they are not, making one anew costs a block.
     if (shapes.size >= 256) shapes.clear();
-    shapes.set(length, made);
+    shapes.set(name, made);
     return made;
   }
 
-  function run(values: readonly Numerals[], direction: Direction): number[][] {
+  function run(
+    values: readonly Numerals[],
+    tweaks: readonly Uint8Array[] | undefined,
+    direction: Direction,
+  ): number[][] {
     const out = new Array<number[]>(values.length);
-    for (const [length, places] of byLength(values, radix)) {
-      const shape = shapeOf(length);
+    for (const [name, places] of byShape(values, tweaks, radix)) {
+      const first = places[0] ?? 0;
+      const shape = shapeOf(name, values[first]?.length ?? 0, tweaks?.[first]?.length ?? 0);
       const of = places.map((place) => values[place] as Numerals);
-      const results = shape.small ? runSmall(aes, shape, of, direction) : runLarge(aes, shape, of, direction);
+      const bases = tweaks && places.map((place) => baseOf(aes, shape, tweaks[place] ?? none));
+      const input = { shape, values: of, bases: bases ?? of.map(() => shape.base) };
+      const results = shape.small ? runSmall(aes, input, direction) : runLarge(aes, input, direction);
       places.forEach((place, index) => {
         out[place] = results[index] as number[];
       });
@@ -63,8 +67,8 @@ export function createFf1(
 
   return {
     leastNumerals,
-    encrypt: (values) => run(values, 1),
-    decrypt: (values) => run(values, -1),
+    encrypt: (values, tweaks) => run(values, tweaks, 1),
+    decrypt: (values, tweaks) => run(values, tweaks, -1),
   };
 }
 
@@ -78,84 +82,36 @@ function fewest(radix: number): number {
   return length;
 }
 
-function byLength(values: readonly Numerals[], radix: number): Map<number, number[]> {
-  const lengths = new Map<number, number[]>();
+/** The places of values of one length, with tweaks of one length. */
+function byShape(
+  values: readonly Numerals[],
+  tweaks: readonly Uint8Array[] | undefined,
+  radix: number,
+): Map<string, number[]> {
+  const shapes = new Map<string, number[]>();
   values.forEach((value, place) => {
     for (const numeral of value)
       if (!Number.isInteger(numeral) || numeral < 0 || numeral >= radix)
         throw new RangeError('a numeral is not of the radix');
-    const places = lengths.get(value.length);
-    if (places === undefined) lengths.set(value.length, [place]);
+    const name = `${value.length}/${tweaks?.[place]?.length ?? 0}`;
+    const places = shapes.get(name);
+    if (places === undefined) shapes.set(name, [place]);
     else places.push(place);
   });
-  return lengths;
+  return shapes;
 }
 
-/** What all values of one length have in common; names as in Algorithm 7. */
-interface Shape {
-  readonly radix: number;
-  readonly length: number;
-  readonly u: number;
-  readonly v: number;
-  /** Bytes of a half. */
-  readonly b: number;
-  /** Bytes of the round function's output. */
-  readonly d: number;
-  /** The CBC-MAC's state after P ‖ Q without its last blocks, xored into the first of these. */
-  readonly base: Uint8Array;
-  /** Halves are numbers, and what changes from round to round is one block. */
-  readonly small: boolean;
-}
-
-function makeShape(
-  aes: AesBlocks,
-  { radix, tweak, length }: { radix: number; tweak: Uint8Array; length: number },
-): Shape {
-  const u = Math.floor(length / 2);
-  const v = length - u;
-  const b = halfBytes(radix, v);
-  const d = 4 * Math.ceil(b / 4) + 4;
-  const p = new Uint8Array(blockBytes);
-  const view = new DataView(p.buffer);
-  p.set([1, 2, 1]);
-  view.setUint16(4, radix);
-  p[6] = rounds;
-  p[7] = u & 0xff;
-  view.setUint32(8, length);
-  view.setUint32(12, tweak.length);
-
-  const padding = modulo(-tweak.length - b - 1, blockBytes);
-  const q = new Uint8Array(tweak.length + padding + 1 + b);
-  q.set(tweak);
-  // What never changes comes first: the round's number is b + 1 bytes before the end.
-  const changing = Math.ceil((b + 1) / blockBytes) * blockBytes;
-  const state = p;
-  aes.encrypt(state);
-  for (let at = 0; at < q.length - changing; at += blockBytes) {
-    for (let i = 0; i < blockBytes; i += 1) state[i] = (state[i] ?? 0) ^ (q[at + i] ?? 0);
-    aes.encrypt(state);
-  }
-  const base = q.slice(q.length - changing);
-  for (let i = 0; i < blockBytes; i += 1) base[i] = (base[i] ?? 0) ^ (state[i] ?? 0);
-  const small = radix ** v < exactHalf;
-  return { radix, length, u, v, b, d, base, small };
-}
-
-/** ⌈⌈v · log2(radix)⌉ / 8⌉, exactly. */
-function halfBytes(radix: number, v: number): number {
-  const bits = (BigInt(radix) ** BigInt(v) - 1n).toString(2).length;
-  return Math.ceil(bits / 8);
-}
-
-function modulo(value: number, by: number): number {
-  return ((value % by) + by) % by;
+interface Input {
+  readonly shape: Shape;
+  readonly values: readonly Numerals[];
+  /** One a value. */
+  readonly bases: readonly Uint8Array[];
 }
 
 /** All values go through a round in one call of the block cipher. */
 function runSmall(
   aes: AesBlocks,
-  { radix, length, u, v, b, d, base }: Shape,
-  values: readonly Numerals[],
+  { shape: { radix, length, u, v, b, d }, values, bases }: Input,
   direction: Direction,
 ): number[][] {
   const count = values.length;
@@ -170,7 +126,7 @@ function runSmall(
   for (let round = 0; round < rounds; round += 1) {
     const i = encrypting ? round : rounds - 1 - round;
     for (let place = 0, at = 0; place < count; place += 1, at += blockBytes) {
-      for (let k = 0; k < blockBytes; k += 1) blocks[at + k] = base[k] ?? 0;
+      blocks.set(bases[place] as Uint8Array, at);
       blocks[at + numberAt - 1] = (blocks[at + numberAt - 1] ?? 0) ^ i;
       let rest = source[place] ?? 0;
       for (let k = blockBytes - 1; k >= numberAt; k -= 1) {
@@ -216,32 +172,31 @@ function write(out: number[], value: number, from: number, to: number, radix: nu
 }
 
 /** Halves of any length, one value after the other. */
-function runLarge(
-  aes: AesBlocks,
-  shape: Shape,
-  values: readonly Numerals[],
-  direction: Direction,
-): number[][] {
+function runLarge(aes: AesBlocks, { shape, values, bases }: Input, direction: Direction): number[][] {
   const { radix, u, v } = shape;
   const encrypting = direction === 1;
-  const base = BigInt(radix);
-  return values.map((value) => {
-    let left = bigOf(value.slice(0, u), base);
-    let right = bigOf(value.slice(u), base);
+  const big = BigInt(radix);
+  return values.map((value, place) => {
+    let left = bigOf(value.slice(0, u), big);
+    let right = bigOf(value.slice(u), big);
     for (let round = 0; round < rounds; round += 1) {
       const i = encrypting ? round : rounds - 1 - round;
-      const modulus = base ** BigInt(i % 2 === 0 ? u : v);
+      const modulus = big ** BigInt(i % 2 === 0 ? u : v);
       const [target, source] = encrypting ? [left, right] : [right, left];
-      const sum = (target + BigInt(direction) * roundFunction(aes, shape, i, source)) % modulus;
+      const y = roundFunction(aes, { shape, base: bases[place] as Uint8Array, i, source });
+      const sum = (target + BigInt(direction) * y) % modulus;
       const next = sum < 0n ? sum + modulus : sum;
       [left, right] = encrypting ? [right, next] : [next, left];
     }
-    return [...numeralsOf(left, u, base), ...numeralsOf(right, v, base)];
+    return [...numeralsOf(left, u, big), ...numeralsOf(right, v, big)];
   });
 }
 
 /** Steps 6.i to 6.iv of Algorithm 7: y. */
-function roundFunction(aes: AesBlocks, { b, d, base }: Shape, i: number, source: bigint): bigint {
+function roundFunction(
+  aes: AesBlocks,
+  { shape: { b, d }, base, i, source }: { shape: Shape; base: Uint8Array; i: number; source: bigint },
+): bigint {
   const input = Uint8Array.from(base);
   const number = bytesOf(source, b);
   const numberAt = input.length - b;

@@ -17,10 +17,7 @@ export const nodeCiphers: FieldCiphers = {
         cipher.setAAD(aad);
         const ciphertext = cipher.update(plaintext);
         cipher.final();
-        const sealed = new Uint8Array(ciphertext.length + tagBytes);
-        sealed.set(ciphertext);
-        sealed.set(cipher.getAuthTag(), ciphertext.length);
-        return sealed;
+        return [ciphertext, cipher.getAuthTag()];
       },
       open(nonce, sealed, aad) {
         const tagAt = sealed.length - tagBytes;
@@ -42,6 +39,11 @@ export const nodeCiphers: FieldCiphers = {
   hmac(bytes) {
     const key = createSecretKey(bytes);
     return (data) => createHmac('sha256', key).update(data).digest();
+  },
+  toText: (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url'),
+  fromText(text) {
+    const bytes = Buffer.from(text, 'base64url');
+    return bytes.toString('base64url') === text ? bytes : undefined;
   },
 };
 

@@ -14,7 +14,7 @@ export const portableCiphers: FieldCiphers = {
   gcm(key) {
     const kept = Uint8Array.from(key);
     return {
-      seal: (nonce, plaintext, aad) => gcm(kept, nonce, aad).encrypt(plaintext),
+      seal: (nonce, plaintext, aad) => [gcm(kept, nonce, aad).encrypt(plaintext)],
       open(nonce, sealed, aad) {
         try {
           return gcm(kept, nonce, aad).decrypt(sealed);
@@ -28,7 +28,47 @@ export const portableCiphers: FieldCiphers = {
     const keyed = hmac.create(sha256, key);
     return (data) => keyed.clone().update(data).digest();
   },
+  toText,
+  fromText,
 };
+
+const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+const ascii = new TextDecoder();
+const letters = new TextEncoder().encode(alphabet);
+
+function toText(bytes: Uint8Array): string {
+  const text = new Uint8Array(Math.ceil((bytes.length * 4) / 3));
+  for (let at = 0, bits = 0, held = 0, out = 0; out < text.length; out += 1) {
+    if (bits < 6) {
+      held = ((held << 8) | (bytes[at] ?? 0)) & 0x3fff;
+      bits += 8;
+      at += 1;
+    }
+    bits -= 6;
+    text[out] = letters[(held >> bits) & 63] ?? 0;
+  }
+  return ascii.decode(text);
+}
+
+function fromText(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(Math.floor((text.length * 3) / 4));
+  let held = 0;
+  let bits = 0;
+  let out = 0;
+  for (const letter of text) {
+    const value = alphabet.indexOf(letter);
+    if (value < 0) return undefined;
+    held = ((held << 6) | value) & 0x3fff;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      bytes[out] = held >> bits;
+      out += 1;
+    }
+  }
+  // Canonical: no letter that carries nothing, and no bits that do not belong to it.
+  return bits < 6 && (held & ((1 << bits) - 1)) === 0 ? bytes : undefined;
+}
 
 const littleEndian = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1;
 

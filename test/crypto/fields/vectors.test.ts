@@ -90,9 +90,10 @@ describe.each(everyCiphers)('by $name', ({ ciphers }) => {
   /** Guarantees NIST's samples of FF1. */
   test('FF1, SP 800-38G', () => {
     for (const { key, radix, tweak, plaintext, ciphertext } of committedCases<Ff1Case>('ff1')) {
-      const ff1 = createFf1(ciphers.blocks(hex(key)), { radix, tweak: hex(tweak) });
-      expect(ff1.encrypt([numerals(plaintext)])).toEqual([numerals(ciphertext)]);
-      expect(ff1.decrypt([numerals(ciphertext)])).toEqual([numerals(plaintext)]);
+      const ff1 = createFf1(ciphers.blocks(hex(key)), { radix });
+      const tweaks = [hex(tweak)];
+      expect(ff1.encrypt([numerals(plaintext)], tweaks)).toEqual([numerals(ciphertext)]);
+      expect(ff1.decrypt([numerals(ciphertext)], tweaks)).toEqual([numerals(plaintext)]);
     }
   });
 
@@ -103,14 +104,15 @@ describe.each(everyCiphers)('by $name', ({ ciphers }) => {
     let refused = 0;
     for (const { alphabet, radix, tests } of groups)
       for (const { key, tweak, pt, ct } of tests) {
-        const ff1 = createFf1(ciphers.blocks(hex(key)), { radix, tweak: hex(tweak) });
+        const ff1 = createFf1(ciphers.blocks(hex(key)), { radix });
+        const tweaks = [hex(tweak)];
         if (radix ** pt.length < leastCombinations) {
           refused += 1;
-          expect(() => ff1.encrypt([numerals(pt, alphabet)])).toThrow(RangeError);
+          expect(() => ff1.encrypt([numerals(pt, alphabet)], tweaks)).toThrow(RangeError);
           continue;
         }
-        expect(ff1.encrypt([numerals(pt, alphabet)])).toEqual([numerals(ct, alphabet)]);
-        expect(ff1.decrypt([numerals(ct, alphabet)])).toEqual([numerals(pt, alphabet)]);
+        expect(ff1.encrypt([numerals(pt, alphabet)], tweaks)).toEqual([numerals(ct, alphabet)]);
+        expect(ff1.decrypt([numerals(ct, alphabet)], tweaks)).toEqual([numerals(pt, alphabet)]);
       }
     expect(refused).toBe(0);
   });
@@ -131,16 +133,17 @@ describe.each(everyCiphers)('by $name', ({ ciphers }) => {
     for (const { radix, alphabet, tests } of groups)
       for (const { key, tweak, msg, ct, result } of tests) {
         if (![16, 24, 32].includes(key.length / 2)) continue;
-        const ff1 = createFf1(ciphers.blocks(hex(key)), { radix, tweak: hex(tweak) });
+        const ff1 = createFf1(ciphers.blocks(hex(key)), { radix });
+        const tweaks = [hex(tweak)];
         const plaintext = numerals(msg, alphabet);
         const isSmall = result === 'valid' && radix ** plaintext.length < leastCombinations;
         if (isSmall) small += 1;
         if (result === 'invalid' || isSmall) {
-          expect(() => ff1.encrypt([plaintext])).toThrow(RangeError);
+          expect(() => ff1.encrypt([plaintext], tweaks)).toThrow(RangeError);
           continue;
         }
-        expect(ff1.encrypt([plaintext])).toEqual([numerals(ct, alphabet)]);
-        expect(ff1.decrypt([numerals(ct, alphabet)])).toEqual([plaintext]);
+        expect(ff1.encrypt([plaintext], tweaks)).toEqual([numerals(ct, alphabet)]);
+        expect(ff1.decrypt([numerals(ct, alphabet)], tweaks)).toEqual([plaintext]);
       }
     expect(small).toBe(tooSmall);
   });
