@@ -1,4 +1,5 @@
 import { accessRoutes } from './access/routes.ts';
+import { datasetRoutes } from './aggregate/routes.ts';
 import { auditRoutes } from './audit/routes.ts';
 import { coverageRoutes } from './coverage/routes.ts';
 import { decryptionRoutes } from './decryption/routes.ts';
@@ -16,6 +17,7 @@ import { jwksRoutes, signingRoutes } from './signing/routes.ts';
 
 type Capabilities = Parameters<typeof accessRoutes>[0] &
   Parameters<typeof auditRoutes>[0] & {
+    readonly aggregation: Parameters<typeof datasetRoutes>[0];
     readonly jobs: Parameters<typeof jobRoutes>[0];
     readonly keys: Parameters<typeof keyRoutes>[0];
     readonly envelopes: Parameters<typeof envelopeRoutes>[0];
@@ -45,6 +47,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...sealingRoutes(capabilities.sealings),
     ...macRoutes(capabilities.macs),
     ...signingRoutes(capabilities.signing),
+    ...datasetRoutes(capabilities.aggregation),
     ...accessRoutes(capabilities),
     ...jobRoutes(capabilities.jobs),
     ...auditRoutes(capabilities),

@@ -6,6 +6,7 @@ import { createNamespaces } from './access/namespaces.ts';
 import { authorize, createOperations } from './access/operations.ts';
 import { createTokens } from './access/tokens.ts';
 import type { Adapters, Note } from './adapters.ts';
+import { createAggregation } from './aggregate/aggregate.ts';
 import { allRoutes } from './app.ts';
 import { openAuditLog } from './audit/log.ts';
 import type { Config } from './config.ts';
@@ -98,6 +99,9 @@ export async function startService(
       parts.imports
         .sweep()
         .catch((error: unknown) => log.warn({ code: codeOf(error) }, 'expired imports were not deleted'));
+      parts.aggregation
+        .sweep()
+        .catch((error: unknown) => log.warn({ code: codeOf(error) }, 'an epoch was not shredded'));
     }, flushMilliseconds);
     closers.push(async () => {
       clearInterval(flusher);
@@ -198,6 +202,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
   const lifecycle = createLifecycle({
     ...{ keys, store, hsm, systemKeys, clock, coverage, limits: config.lifecycle, log: note },
   });
+  const aggregation = createAggregation({ hsm, store, systemKeys, operations, clock });
   const app = createHttpApp({
     routes: allRoutes({
       ...{
@@ -212,6 +217,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
       },
       ...{
         imports,
+        aggregation,
         decryption: createDecryption({ keys, hsm }),
         coverage,
         namespaces,
@@ -243,7 +249,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     version,
     limits: config.admission,
   });
-  return { app, keys, imports, jobs, lifecycle, threads, systemKeys };
+  return { app, keys, imports, aggregation, jobs, lifecycle, threads, systemKeys };
 }
 
 /** Keys on their way from token to token. Never throws: it is tried again a minute later. */

@@ -6,6 +6,9 @@ export const scopes = [
   'keys:rewrap',
   'keys:sign',
   'keys:verify',
+  'datasets:admin',
+  'datasets:contribute',
+  'datasets:query',
   'access:admin',
   'jobs:read',
   'jobs:admin',
@@ -22,6 +25,8 @@ export const serviceScopes: readonly Scope[] = ['service:admin', 'metrics:read']
 const anyKeyScope: readonly Scope[] = [
   ...(['keys:admin', 'keys:encrypt', 'keys:decrypt', 'keys:rewrap', 'keys:sign', 'keys:verify'] as const),
 ];
+
+const anyDatasetScope: readonly Scope[] = ['datasets:admin', 'datasets:contribute', 'datasets:query'];
 
 /** Every audited action and the scopes of which one is enough. */
 export const actions = {
@@ -68,6 +73,14 @@ export const actions = {
   'signing.sign-jws': ['keys:sign'],
   'signing.csr': ['keys:sign'],
   'signing.jwks': anyKeyScope,
+  'datasets.create': ['datasets:admin'],
+  'datasets.list': anyDatasetScope,
+  'datasets.describe': anyDatasetScope,
+  'datasets.open-epoch': ['datasets:admin'],
+  'datasets.list-epochs': anyDatasetScope,
+  'datasets.epoch-key': ['datasets:contribute'],
+  'datasets.contribute': ['datasets:contribute'],
+  'datasets.shred-epoch': ['datasets:admin'],
   'access.list-namespaces': ['service:admin'],
   'access.create-namespace': ['service:admin'],
   'access.list-tokens': ['access:admin'],

@@ -3,7 +3,7 @@ import { type Credentials, tokenOf } from './credentials.ts';
 import { StatheraError } from './errors.ts';
 import { callHook, type Hooks } from './hooks.ts';
 import { type OperationId, type OperationRow, operations } from './operations.ts';
-import type { Members } from './requests.ts';
+import type { EncodedRequest, Members } from './requests.ts';
 
 /** What stays the same in all attempts of a call. */
 export interface Call {
@@ -11,7 +11,7 @@ export interface Call {
   readonly input: Members;
   readonly origin: URL;
   readonly target: string;
-  readonly body: string | undefined;
+  readonly body: EncodedRequest['body'];
   readonly headers: Readonly<Record<string, string>>;
   /** Begins the request ids of all attempts. */
   readonly id: string;

@@ -8,7 +8,7 @@ import { type Limit, startLimit } from './limits.ts';
 import { createLines } from './lines.ts';
 import { createList } from './lists.ts';
 import { type OperationId, type OperationRow, operations } from './operations.ts';
-import { encodeRequest, type Members } from './requests.ts';
+import { type EncodedRequest, encodeRequest, type Members } from './requests.ts';
 import { mayPass, type RetrySettings, retryDefaults, wait, waitMs } from './retries.ts';
 import { createFetchTransport, type Platform } from './transport.ts';
 import type { CallOptions, Operations } from './types.ts';
@@ -129,8 +129,8 @@ async function limited<Value>(
 
 /** @throws TypeError for an idempotency key that no header can carry */
 function headersOf(
-  { answer, retry }: OperationRow,
-  body: string | undefined,
+  { answer, retry, raw }: OperationRow,
+  body: EncodedRequest['body'],
   { idempotencyKey }: CallOptions,
 ): Readonly<Record<string, string>> {
   if (idempotencyKey !== undefined && !/^[!-~]{1,128}$/.test(idempotencyKey)) {
@@ -139,7 +139,7 @@ function headersOf(
   const json = answer === 'lines' ? 'application/x-ndjson' : 'application/json';
   return {
     accept: answer === 'text' ? 'text/plain' : json,
-    ...(body !== undefined && { 'content-type': json }),
+    ...(body !== undefined && { 'content-type': raw ? 'application/octet-stream' : json }),
     ...(retry === 'key' && { 'idempotency-key': idempotencyKey ?? randomId(16) }),
   };
 }

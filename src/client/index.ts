@@ -20,6 +20,8 @@ export type {
   BatchResult,
   CallOptions,
   CoverageReport,
+  Dataset,
+  Epoch,
   ImportParameters,
   Job,
   Key,

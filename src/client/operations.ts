@@ -1,4 +1,5 @@
 import { coverageOperations } from './operations-coverage.ts';
+import { datasetOperations } from './operations-datasets.ts';
 import { lifecycleOperations } from './operations-lifecycle.ts';
 import { sealingOperations } from './operations-sealing.ts';
 import {
@@ -22,6 +23,8 @@ export interface OperationRow {
   readonly path: string;
   /** Members of the body, or of each line of it, that are bytes; `name?` may be absent. */
   readonly bytes?: readonly string[];
+  /** The member that is the body, as bytes; there is no other. */
+  readonly raw?: string;
   /**
    * `safe`: made twice it has done what it does once. `key`: it is, by an Idempotency-Key.
    * `never`: its answer is about this moment.
@@ -227,6 +230,8 @@ export const operations = {
     retry: 'safe',
     answer: verified,
   },
+
+  ...datasetOperations,
 
   createNamespace: {
     method: 'POST',

@@ -8,7 +8,7 @@ export type Members = Readonly<Record<string, unknown>>;
 export interface EncodedRequest {
   /** Path and query. */
   readonly target: string;
-  readonly body: string | undefined;
+  readonly body: string | Uint8Array<ArrayBuffer> | undefined;
 }
 
 /**
@@ -32,6 +32,7 @@ export function encodeRequest(row: OperationRow, input: Members, base64: Base64)
       body: lines.map((line) => `${JSON.stringify(encodeBytes(row, line, base64))}\n`).join(''),
     };
   }
+  if (row.raw !== undefined) return { target: path, body: rawBody(row.raw, rest.get(row.raw)) };
   const members = encodeBytes(row, Object.fromEntries(rest), base64);
   const operations: unknown = members['operations'];
   if (row.answer !== 'batch' || !Array.isArray(operations)) {
@@ -61,6 +62,11 @@ function queryOf(members: ReadonlyMap<string, unknown>): string {
   }
   const text = query.toString();
   return text === '' ? '' : `?${text}`;
+}
+
+function rawBody(name: string, value: unknown): Uint8Array<ArrayBuffer> {
+  if (value instanceof Uint8Array) return value as Uint8Array<ArrayBuffer>;
+  throw new TypeError(`${name} must be a Uint8Array`);
 }
 
 function encodeItem(item: unknown, base64: Base64): unknown {

@@ -1,5 +1,6 @@
 import type { Base64 } from './bytes.ts';
 import { StatheraError } from './errors.ts';
+import type { EncodedRequest } from './requests.ts';
 
 /** One request as it goes over the wire. */
 export interface WireRequest {
@@ -9,7 +10,7 @@ export interface WireRequest {
   /** Path and query. */
   readonly target: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string | undefined;
+  readonly body: EncodedRequest['body'];
   /** Ends the request and its answer. */
   readonly signal: AbortSignal;
 }

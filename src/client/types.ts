@@ -1,4 +1,3 @@
-import type { z } from 'zod';
 import type * as access from '../access/routes-schemas.ts';
 import type * as audit from '../audit/routes-schemas.ts';
 import type * as coverage from '../coverage/routes-schemas.ts';
@@ -13,77 +12,14 @@ import type * as keys from '../keys/routes-schemas.ts';
 import type * as lifecycle from '../lifecycle/routes-schemas.ts';
 import type * as macs from '../macs/routes-schemas.ts';
 import type * as signing from '../signing/routes-schemas.ts';
+import type { Answered, CallOptions, Given, ItemOf, List, Operation } from './type-parts.ts';
+import type { DatasetOperations } from './types-datasets.ts';
+
+export type { CallOptions, ListOptions } from './type-parts.ts';
+export type { Dataset, Epoch } from './types-datasets.ts';
 
 // The members of each operation, from the schemas that the service checks them with. Only types: nothing of the
 // service gets into a program that uses the client.
-
-/** Members that are bytes here and base64 on the wire, wherever the schema has a string. */
-type ByteMember =
-  | ('plaintext' | 'ciphertext' | 'wrapped' | 'bytes' | 'message' | 'mac' | 'wrappedKey' | 'checkValue')
-  | ('oaepLabel' | 'digest' | 'mu' | 'context' | 'signature' | 'payload')
-  | (
-      | 'publicKey'
-      | 'peerPublicKey'
-      | 'sharedSecret'
-      | 'confirmation'
-      | 'expectedConfirmation'
-      | 'derived'
-      | 'info'
-    )
-  | ('enc' | 'aad' | 'psk' | 'pskId' | 'recipientPublicKey' | 'senderPublicKey')
-  | ('exporterContext' | 'exported');
-/** Numbers that a path or a query spells out. */
-type NumberMember = 'limit' | 'version';
-
-type Swap<Value, To> = Value extends string ? To : Value;
-
-/** What goes over the wire as a caller has it. */
-type Clear<Wire, Bytes extends Uint8Array> = Wire extends readonly (infer Item)[]
-  ? Clear<Item, Bytes>[]
-  : Wire extends object
-    ? {
-        [Member in keyof Wire]: Member extends ByteMember
-          ? Swap<Wire[Member], Bytes>
-          : Member extends NumberMember
-            ? Swap<Wire[Member], number>
-            : Clear<Wire[Member], Bytes>;
-      }
-    : Wire;
-
-type Given<Schema extends z.ZodType> = Clear<z.input<Schema>, Uint8Array>;
-type Answered<Schema extends z.ZodType> = Clear<z.output<Schema>, Uint8Array<ArrayBuffer>>;
-
-/** Settings of one call. */
-export interface CallOptions {
-  /** Ends the call, which rejects with the signal's reason. */
-  readonly signal?: AbortSignal | undefined;
-  /** For all attempts together; default the client's. */
-  readonly timeoutMs?: number | undefined;
-  /** Of what makes something (`createKey`, `rotateKey`, `importKey` …); one is made when it is absent. */
-  readonly idempotencyKey?: string | undefined;
-}
-
-export interface ListOptions extends CallOptions {
-  /** Ends the list after so many. */
-  readonly maxItems?: number | undefined;
-}
-
-type Operation<Input, Output> = (input: Input, options?: CallOptions) => Promise<Output>;
-
-type Page<Item> = { items: Item[]; nextCursor?: string | undefined };
-
-type ItemOf<PageAnswer> = PageAnswer extends Page<infer Item> ? Item : never;
-
-/** One page by a call; all of them, one after the other as they are taken, by `all`. */
-interface List<Input, PageAnswer> {
-  (...args: ListArguments<Input, CallOptions>): Promise<PageAnswer>;
-  all(
-    ...args: ListArguments<Omit<Input, 'cursor'>, ListOptions>
-  ): AsyncGenerator<ItemOf<PageAnswer>, void, void>;
-}
-
-type ListArguments<Input, Options> =
-  Partial<Input> extends Input ? [input?: Input, options?: Options] : [input: Input, options?: Options];
 
 export type Key = Answered<typeof keys.keyAnswer>;
 export type KeyVersion = Answered<typeof keys.versionAnswer>;
@@ -129,7 +65,7 @@ export interface Readiness {
 type KeyParams = Given<typeof envelope.keyParams>;
 
 /** Every operation of the service: path, query and body in one flat object. */
-export interface Operations {
+export interface Operations extends DatasetOperations {
   createKey: Operation<Given<typeof keys.createBody>, Key>;
   listKeys: List<Given<typeof listQuery>, Answered<typeof keys.keysAnswer>>;
   getKey: Operation<KeyParams, Key>;

@@ -25,6 +25,8 @@ export const labels = {
   sealedSeed: 'stathera/seed/v1',
   /** Key and MACs by which the two sides of an encapsulation prove to each other that they have its secret. */
   exchangeConfirm: 'stathera/exchange/confirm/v1',
+  /** AAD of the secret key of a dataset's epoch. */
+  datasetSecretKey: 'stathera/dataset/secret-key/v1',
   /** A key on its way into the service, sealed by HPKE. */
   importKey: 'stathera/import/v1',
   /** Keys derived from an ECDH agreement. */

@@ -94,11 +94,15 @@ function collect(incoming: IncomingMessage, { bytes, milliseconds, deadlines }: 
   });
 }
 
-/** Checks that a body is JSON as it is; returns nothing. @throws request/unsupported-media-type */
-export function checkMediaType(incoming: IncomingMessage): void {
-  const type = incoming.headers['content-type'];
-  if (type === undefined || (type !== 'application/json' && !json.test(type))) {
-    throw new ServiceError('request/unsupported-media-type', 'The body must be application/json in UTF-8.');
+export type MediaType = 'application/json' | 'application/octet-stream';
+
+/** Checks that a body is as it is of this type; returns nothing. @throws request/unsupported-media-type */
+export function checkMediaType(incoming: IncomingMessage, expected: MediaType): void {
+  const { headers } = incoming;
+  const type = headers['content-type'];
+  if (type === undefined || (type !== expected && !(expected === 'application/json' && json.test(type)))) {
+    const how = expected === 'application/json' ? ' in UTF-8' : '';
+    throw new ServiceError('request/unsupported-media-type', `The body must be ${expected}${how}.`);
   }
   checkCoding(incoming);
 }

@@ -96,10 +96,13 @@ function requestBody(route: AnyRoute, body: z.ZodType, shared: JsonObject): Json
       ? `Any number of lines, each as the schema has it and at most ${lineLimits.bytes} bytes.`
       : `At most ${bodyLimitBytes(route)} bytes.`,
     content: {
-      [mediaTypeOf(route)]: {
-        schema: jsonSchema(body, 'input', shared),
-        ...(route.example !== undefined && { example: route.example }),
-      },
+      [route.mediaType ?? mediaTypeOf(route)]:
+        route.mediaType === 'application/octet-stream'
+          ? {}
+          : {
+              schema: jsonSchema(body, 'input', shared),
+              ...(route.example !== undefined && { example: route.example }),
+            },
     },
   };
 }

@@ -78,7 +78,7 @@ function workOf(route: AnyRoute, limits: BodyLimits): RouteWork {
         source: exchange.source,
         idempotency: route.idempotent === true ? idempotencyOf(exchange, context.req.path, raw) : undefined,
       };
-      const body = bodySchema && decodedBody(bodySchema, exchange, raw, route.bodyValues);
+      const body = bodySchema && decodedBody(bodySchema, exchange, raw, route);
       const value = await route.handle(new Input(exchange, caller, params, query, body));
       return { status, type: 'application/json', body: status === 204 ? undefined : JSON.stringify(value) };
     } finally {
@@ -113,10 +113,11 @@ function decodedBody(
   schema: z.ZodType,
   { incoming }: Exchange,
   raw: Buffer,
-  values: number | undefined,
+  { mediaType = 'application/json', bodyValues: values }: AnyRoute,
 ): unknown {
   if (raw.length > 0) {
-    checkMediaType(incoming);
+    checkMediaType(incoming, mediaType);
+    if (mediaType === 'application/octet-stream') return decoded(schema, raw, '');
     return decoded(schema, parseJson(raw, values === undefined ? {} : { values }), '');
   }
   const result = schema.safeParse(undefined);

@@ -1,4 +1,5 @@
 import { type ErrorCode, isServiceError, ServiceError, type Violation } from '../core/errors.ts';
+import { datasetProblems } from './problem-datasets.ts';
 
 /** What an error code means over HTTP. This file alone knows statuses. */
 export interface ProblemKind {
@@ -23,7 +24,7 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
   'request/unsupported-media-type': kind(
     415,
     'Unsupported media type',
-    'Bodies are `application/json` in UTF-8 without a content coding.',
+    'Bodies are `application/json` in UTF-8, or where the operation says so `application/octet-stream`, without a content coding.',
   ),
   'request/digest-mismatch': kind(
     400,
@@ -142,6 +143,7 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'The import is refused',
     'The wrapped key does not open with these parameters. The service does not tell why.',
   ),
+  ...datasetProblems,
   'job/not-found': kind(404, 'No such job', 'It does not exist or is not the caller’s to see.'),
   'job/finished': kind(409, 'The job is finished', 'It is done or has failed: there is nothing to cancel.'),
   'job/too-many': kind(

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { Caller } from '../access/caller.ts';
 import type { ErrorCode, ServiceError } from '../core/errors.ts';
+import type { MediaType } from './body.ts';
 
 /**
  * A route is data: what it takes, what it costs at most, what it answers. The handler gets decoded values,
@@ -21,6 +22,8 @@ export interface Route<
   readonly description?: string;
   /** Bytes of body accepted, however they are framed. Default 1 MiB; 0 without a `body`. */
   readonly bodyLimitBytes?: number;
+  /** What a body is. Default `application/json`; bytes reach the handler as they came, and are wiped after it. */
+  readonly mediaType?: MediaType;
   /** JSON members and elements accepted in a body. Default 100,000. */
   readonly bodyValues?: number;
   /** Wall-clock limit of the whole request. Default 30. */

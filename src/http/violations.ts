@@ -6,11 +6,13 @@ export type Rule =
   | {
       readonly rule:
         | 'base64'
+        | 'bounds'
         | 'map'
         | 'not-an-id'
         | 'page-limit'
         | 'purpose'
         | 'reserved'
+        | 'unique'
         | 'utc-time'
         | 'well-formed';
     }
@@ -123,6 +125,10 @@ function ruleText(rule: Rule | undefined): string {
   switch (rule?.rule) {
     case 'base64':
       return 'must be standard base64 with padding (RFC 4648 section 4)';
+    case 'bounds':
+      return 'is not within the bounds that it belongs to, or not in order';
+    case 'unique':
+      return 'has the same name twice';
     case 'bytes':
       return `must be ${rule.min} to ${rule.max} bytes long when decoded`;
     case 'map':

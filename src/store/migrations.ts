@@ -4,6 +4,7 @@ import { ServiceError } from '../core/errors.ts';
 import { serviceNamespaceId } from '../core/ids.ts';
 import { schemaSubject } from './changes.ts';
 import { createCoverageTable } from './coverage-tables.ts';
+import { createDatasetTables } from './dataset-tables.ts';
 import { advisory, type Dialect } from './dialects.ts';
 import { firstTables } from './first-tables.ts';
 import { createJobTables, createLeaseTable } from './job-tables.ts';
@@ -142,10 +143,12 @@ const coverage: Migration = { number: 9, name: 'coverage', oldestCode: 6, up: cr
 /** Code before it takes a version that is destroyed for one that it cannot open. */
 const lifecycle: Migration = { number: 10, name: 'lifecycle', oldestCode: 6, up: createLifecycleTables };
 
+const datasets: Migration = { number: 11, name: 'datasets', oldestCode: 6, up: createDatasetTables };
+
 /** In order, without gaps; a landed migration is never edited. */
 export const migrations: readonly Migration[] = [
   ...[first, dataKeyReuse, leases, imports, changes],
-  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle],
+  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle, datasets],
 ];
 
 /**

@@ -74,12 +74,33 @@ const layouts = {
       ...['reason', 'updated_at', 'revision'],
     ],
   },
+  datasets: {
+    1: [
+      ...['id', 'namespace_id', 'name', 'description', 'definition', 'policy', 'parameters'],
+      ...['current_epoch', 'verification_key', 'kek_id', 'signing_blob', 'created_at', 'revision'],
+    ],
+  },
+  dataset_epochs: {
+    1: [
+      ...['id', 'namespace_id', 'dataset_id', 'ordinal', 'state', 'kek_id', 'sealing_blob'],
+      ...['public_key_hash', 'secret_key_hash', 'manifest', 'opened_at', 'closed_at', 'retained_until'],
+      ...['revision'],
+    ],
+  },
+  contributions: {
+    1: [
+      ...['id', 'namespace_id', 'dataset_id', 'epoch_id', 'contributor_id', 'ordinal'],
+      ...['ciphertext_digests', 'created_at', 'revision'],
+    ],
+  },
 } as const satisfies { [Table in keyof Schema]?: Record<number, readonly string[]> };
 
 export type AuthenticatedTable = keyof typeof layouts;
 
 /** Columns that no MAC covers. */
-type Uncovered = 'mac' | 'last_used_at' | 'next_at' | 'holder' | 'fence' | 'beat' | 'quiet_milliseconds';
+type Uncovered =
+  | ('mac' | 'last_used_at' | 'next_at' | 'holder' | 'fence' | 'beat' | 'quiet_milliseconds')
+  | 'contributions';
 type Row<Table extends AuthenticatedTable> = Omit<Schema[Table], Uncovered>;
 
 export interface RowAuthenticator {

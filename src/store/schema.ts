@@ -1,5 +1,12 @@
 import type { Generated } from 'kysely';
 import type { CoverageReportRow } from './coverage-rows.ts';
+import type {
+  ContributionCiphertextRow,
+  ContributionRow,
+  DatasetEpochKeyRow,
+  DatasetEpochRow,
+  DatasetRow,
+} from './dataset-rows.ts';
 import type { JobChunkRow, JobRow } from './job-rows.ts';
 import type { DestructionRow, RetentionRow } from './lifecycle-rows.ts';
 
@@ -41,6 +48,11 @@ export interface Schema {
   coverage_reports: CoverageReportRow;
   version_destructions: DestructionRow;
   key_retention: RetentionRow;
+  datasets: DatasetRow;
+  dataset_epochs: DatasetEpochRow;
+  dataset_epoch_keys: DatasetEpochKeyRow;
+  contributions: ContributionRow;
+  contribution_ciphertexts: ContributionCiphertextRow;
 }
 
 /** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */

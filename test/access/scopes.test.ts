@@ -1,6 +1,7 @@
 import { constants, publicEncrypt } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient, wrapKey } from '../../src/client/node/index.ts';
+import { makeDataset, salaries } from '../aggregate/support.ts';
 import { type Answer, startTestService, type TestService } from '../support/service.ts';
 import {
   auditRecords,
@@ -21,6 +22,9 @@ const all = [
   'keys:rewrap',
   'keys:sign',
   'keys:verify',
+  'datasets:admin',
+  'datasets:contribute',
+  'datasets:query',
   'access:admin',
   'jobs:read',
   'jobs:admin',
@@ -29,6 +33,7 @@ const all = [
   'service:admin',
 ] as const;
 type Scope = (typeof all)[number];
+const anyDatasets: readonly Scope[] = all.filter((scope) => scope.startsWith('datasets:'));
 const anyKeys: readonly Scope[] = all.filter((scope) => scope.startsWith('keys:'));
 
 interface Row {
@@ -56,6 +61,7 @@ let decrypting: string;
 let encrypted: string;
 let authenticating: string;
 let mac: unknown;
+let dataset: string;
 let otherNamespace: string;
 /** Of the service itself: to see it takes service:admin beside a scope for jobs. */
 let job: string;
@@ -87,6 +93,8 @@ beforeAll(async () => {
   authenticating = freshName('mac');
   await service.call('POST', '/v1/keys', { name: authenticating, purpose: 'mac' });
   mac = (await service.call('POST', `/v1/keys/${authenticating}/mac`, { message: plaintext })).body['mac'];
+  dataset = await makeDataset(service);
+  await service.call('POST', `/v1/datasets/${dataset}/epochs`, {});
   otherNamespace = (await makeNamespace(service, ['keys:admin'])).name;
   for (const scope of all) tokens.set(scope, await makeToken(service, { scopes: [scope] }));
 });
@@ -315,6 +323,46 @@ const rows: readonly Row[] = [
     request: async () => ['GET', '/v1/keys/jwks.json'],
   },
   {
+    ...{ operationId: 'createDataset', action: 'datasets.create', allowed: ['datasets:admin'], status: 201 },
+    request: async () => ['POST', '/v1/datasets', { name: freshName('made'), ...salaries }],
+  },
+  {
+    ...{ operationId: 'listDatasets', action: 'datasets.list', allowed: anyDatasets, status: 200 },
+    request: async () => ['GET', '/v1/datasets'],
+  },
+  {
+    ...{ operationId: 'getDataset', action: 'datasets.describe', allowed: anyDatasets, status: 200 },
+    request: async () => ['GET', `/v1/datasets/${dataset}`],
+  },
+  {
+    ...{ operationId: 'openEpoch', action: 'datasets.open-epoch', allowed: ['datasets:admin'], status: 201 },
+    request: async () => ['POST', `/v1/datasets/${dataset}/epochs`, {}],
+  },
+  {
+    ...{ operationId: 'listEpochs', action: 'datasets.list-epochs', allowed: anyDatasets, status: 200 },
+    request: async () => ['GET', `/v1/datasets/${dataset}/epochs`],
+  },
+  {
+    ...{
+      operationId: 'shredEpoch',
+      action: 'datasets.shred-epoch',
+      allowed: ['datasets:admin'],
+      status: 200,
+    },
+    request: async () => ['POST', `/v1/datasets/${dataset}/epochs/1/shred`, {}],
+  },
+  {
+    ...{ operationId: 'getEpochKey', action: 'datasets.epoch-key', status: 200 },
+    allowed: ['datasets:contribute'],
+    request: async () => ['GET', `/v1/datasets/${dataset}/epoch-key`],
+  },
+  {
+    // Nothing that anyone could have sent by chance: who may, is told what it is not.
+    ...{ operationId: 'contribute', action: 'datasets.contribute', allowed: [], status: 201 },
+    otherwise: { 'datasets:contribute': 'contribution/refused' },
+    request: async () => ['POST', `/v1/datasets/${dataset}/epochs/1/contributions/1`, 'x'],
+  },
+  {
     ...{ operationId: 'createNamespace', action: 'access.create-namespace', allowed: ['service:admin'] },
     status: 201,
     request: async () => ['POST', '/v1/access/namespaces', { name: freshName('made') }],
@@ -379,7 +427,10 @@ async function attempt(row: Row, token: MadeToken, requestId: string): Promise<A
   const [method, path, body] = await row.request();
   return await service.call(method, path, body, {
     token: token.secret,
-    headers: { 'x-request-id': requestId },
+    headers: {
+      'x-request-id': requestId,
+      ...(row.operationId === 'contribute' && { 'content-type': 'application/octet-stream' }),
+    },
   });
 }
 

@@ -13,6 +13,7 @@ const routes = allRoutes({
   ...{ keys: unused, envelopes: unused, exchanges: unused, sealings: unused, macs: unused },
   ...{ decryption: unused, publicKeys: unused, signing: unused, imports: unused, coverage: unused },
   lifecycle: unused,
+  aggregation: unused,
   ...{ namespaces: unused, tokens: unused, jobs: unused, audit: unused, operations: unused },
 });
 
@@ -88,6 +89,7 @@ test.each(routes.map((route) => [route.operationId, route] as const))(
     expect(route.request.body !== undefined).toBe(row.method === 'POST' || row.method === 'PATCH');
     const others = [...namesOf(query!), ...namesOf(body!)];
     expect(new Set([...inPath, ...others]).size).toBe(inPath.length + others.length);
+    expect(row.raw !== undefined).toBe(route.mediaType === 'application/octet-stream');
     expect([...(row.bytes ?? [])].toSorted()).toEqual(bytesOf(body!));
     expect(bytesOf(query!)).toEqual([]);
     expect(row.retry === 'key').toBe(route.idempotent === true);
@@ -155,7 +157,7 @@ test('the types turn the right members', () => {
   }
   visit(jsonOf(batchItem, 'input'));
   // NumberMember and ByteMember of src/client/types.ts.
-  expect([...numbers].toSorted()).toEqual(['limit', 'version']);
+  expect([...numbers].toSorted()).toEqual(['epoch', 'limit', 'ordinal', 'version']);
   expect([...bytes].toSorted()).toEqual([
     ...['aad', 'bytes', 'checkValue', 'ciphertext', 'confirmation', 'context', 'derived', 'digest', 'enc'],
     ...[
@@ -170,6 +172,6 @@ test('the types turn the right members', () => {
       'payload',
     ],
     ...['peerPublicKey', 'plaintext', 'psk', 'pskId', 'publicKey', 'recipientPublicKey', 'senderPublicKey'],
-    ...['sharedSecret', 'signature', 'wrapped', 'wrappedKey'],
+    ...['sharedSecret', 'signature', 'verificationKey', 'wrapped', 'wrappedKey'],
   ]);
 });

@@ -355,6 +355,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
           'idempotency',
         ],
         ...['import_wrapping_keys', 'key_retention', 'key_usage', 'key_versions', 'keys'],
+        ...['contribution_ciphertexts', 'contributions', 'dataset_epoch_keys', 'dataset_epochs', 'datasets'],
       ];
       expect(tables).toEqual(
         [

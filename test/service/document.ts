@@ -40,6 +40,8 @@ export interface Operation {
   readonly open: boolean;
   readonly parameters: readonly Parameter[];
   readonly body: Schema | undefined;
+  /** Its body is bytes. */
+  readonly raw: boolean;
   readonly example: unknown;
   readonly idempotent: boolean;
   readonly statuses: readonly string[];
@@ -114,6 +116,7 @@ export function readDocument(openApi: unknown): Document {
         open: row.security?.length === 0,
         parameters: (row.parameters ?? []).flatMap((entry) => ('name' in entry ? [entry] : [])),
         body: json?.schema,
+        raw: row.requestBody?.content['application/octet-stream'] !== undefined,
         example: json?.example,
         idempotent: references.some((reference) => reference.endsWith('/IdempotencyKey')),
         statuses: Object.keys(row.responses),

@@ -7,6 +7,7 @@ import { newId } from '../../src/core/ids.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { createHttpApp } from '../../src/http/server.ts';
 import { freshName, makeKey, makeToken, plaintext, seal, waitingJob } from '../access/support.ts';
+import { epochKey, makeDataset, salaries, uploadFor } from '../aggregate/support.ts';
 import { type CallOptions, startTestService, type TestService } from '../support/service.ts';
 import { type Document, type Operation, readDocument } from './document.ts';
 
@@ -23,6 +24,9 @@ const digest = Buffer.alloc(32).toString('base64');
 const mu = Buffer.alloc(64).toString('base64');
 let job: string;
 /** A token that may do nothing but read the audit log, and one that may do nothing else. */
+let dataset: string;
+let kept: string;
+let upload: Uint8Array;
 let reader: string;
 /** Reads neither keys nor the log. */
 let watcher: string;
@@ -56,6 +60,10 @@ beforeAll(async () => {
     ecdsa: await signed('ecdsa', { digest }),
     rsa: await signed('rsa', { message: 'AAAA', hash: 'sha512' }),
   };
+  dataset = await makeDataset(service);
+  await service.call('POST', `/v1/datasets/${dataset}/epochs`, {});
+  kept = await makeDataset(service);
+  upload = await uploadFor(await epochKey(service, kept));
   reader = (await makeToken(service, { scopes: ['audit:read'] })).secret;
   watcher = (await makeToken(service, { scopes: ['jobs:read'] })).secret;
 });
@@ -323,6 +331,35 @@ const successes: Readonly<
     [200, `/v1/keys/${key}-mac/verify-mac`, { message: plaintext, mac, bytes: 8 }],
     [200, `/v1/keys/${key}-mac/verify-mac`, { message: plaintext, mac, bytes: 8, version: 1 }],
   ],
+  createDataset: async () => [
+    [201, '/v1/datasets', { name: freshName('made'), ...salaries }],
+    [
+      ...([201, '/v1/datasets'] as const),
+      {
+        ...{ name: freshName('made'), description: 'é', parameters: 'bgv-4096-109' },
+        definition: { columns: [{ name: 'a', lower: -1, upper: 5, edges: [0, 5] }] },
+        policy: {
+          ...salaries.policy,
+          ...{ statistics: ['histogram'], contributionsPerContributor: 2, minimumCohort: 5 },
+          ...{ budget: { epsilon: 0.5, delta: 1e-6 }, neighbouring: 'row', partitioned: true },
+          retentionSeconds: 86_400,
+        },
+      },
+    ],
+  ],
+  listDatasets: async () => [
+    [200, '/v1/datasets?limit=1'],
+    [200, '/v1/datasets'],
+  ],
+  getDataset: async () => [[200, `/v1/datasets/${dataset}`]],
+  openEpoch: async () => [[201, `/v1/datasets/${dataset}/epochs`, {}]],
+  listEpochs: async () => [
+    [200, `/v1/datasets/${dataset}/epochs?limit=1`],
+    [200, `/v1/datasets/${dataset}/epochs?cursor=2`],
+  ],
+  shredEpoch: async () => [[200, `/v1/datasets/${dataset}/epochs/1/shred`, {}]],
+  getEpochKey: async () => [[200, `/v1/datasets/${dataset}/epoch-key`]],
+  contribute: async () => [[201, `/v1/datasets/${kept}/epochs/1/contributions/1`, upload]],
   createNamespace: async () => [
     [201, '/v1/access/namespaces', { name: freshName('made') }],
     [201, '/v1/access/namespaces', { name: freshName('made'), region: 'eu-1' }],
@@ -406,7 +443,11 @@ test('examples work', async () => {
   let sent = 0;
   for (const operation of document.operations.filter(({ example }) => example !== undefined)) {
     const example = keysOfExamples[operation.operationId] ?? 'payments';
-    const path = operation.path.replace('{key}', example).replace('{version}', '1');
+    const path = operation.path
+      .replace('{key}', example)
+      .replace('{version}', '1')
+      .replace('{dataset}', 'salaries')
+      .replace('{epoch}', '1');
     // An example disables the key; the key of the first example is there by now.
     await service.call('PATCH', '/v1/keys/payments', { state: 'enabled' });
     const taken = operation.operationId === 'createKey';
@@ -449,6 +490,11 @@ test('refuses as described', { timeout: 60_000 }, async () => {
     if (operationId === 'service.metrics') continue;
     const unknownQuery = `${path}${path.includes('?') ? '&' : '?'}unknown=1`;
     await refused(400, 'request/invalid', unknownQuery, body);
+    if (operation.raw) {
+      await refused(415, 'request/unsupported-media-type', path, {});
+      await refused(413, 'request/too-large', path, new Uint8Array(3 * 1024 * 1024));
+      continue;
+    }
     if (operation.path.includes('{key}'))
       await refused(400, 'request/invalid', path.replace(key, 'UPPER'), body);
     if (method === 'GET' || operation.body === undefined) {
@@ -525,6 +571,20 @@ test('refuses each in its way', async () => {
     [
       ...(['importKey', 400, 'import/refused', `/v1/keys/${key}/import`] as const),
       { ...(await wrappedFor(key)), wrappedKey: 'AAAA' },
+    ],
+    ['createDataset', 409, 'dataset/exists', '/v1/datasets', { name: dataset, ...salaries }],
+    ['getDataset', 404, 'dataset/not-found', '/v1/datasets/none'],
+    ['shredEpoch', 404, 'dataset/epoch-not-found', `/v1/datasets/${dataset}/epochs/999/shred`, {}],
+    ['shredEpoch', 409, 'dataset/conflict', `/v1/datasets/${kept}/epochs/1/shred`, {}],
+    [
+      ...(['contribute', 409, 'contribution/too-many'] as const),
+      `/v1/datasets/${kept}/epochs/1/contributions/2`,
+      upload,
+    ],
+    [
+      ...(['contribute', 422, 'contribution/refused'] as const),
+      `/v1/datasets/${kept}/epochs/1/contributions/1`,
+      new Uint8Array(9),
     ],
     ['getJob', 404, 'job/not-found', '/v1/jobs/none'],
     ['cancelJob', 404, 'job/not-found', '/v1/jobs/none/cancel', {}],
@@ -609,6 +669,7 @@ test('tells of every route', async () => {
       signing: unused,
       imports: unused,
       lifecycle: unused,
+      aggregation: unused,
       decryption: unused,
       namespaces: unused,
       jobs: unused,

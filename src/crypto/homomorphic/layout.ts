@@ -61,7 +61,7 @@ export interface Layout {
 }
 
 /** Ciphertexts that a contribution may have. */
-const ciphertextsLimit = 16;
+export const ciphertextsLimit = 16;
 
 /** Why a shape has no layout. */
 export class NoLayout extends Error {
