@@ -18,6 +18,7 @@ const env = {
 // What a client can tell of the service must not depend on the database: these files are run over both.
 const overBoth = [
   'test/access/{lifetime,namespaces,recorded,tokens}.test.ts',
+  'test/aggregate/contributions.test.ts',
   'test/envelope/roundtrip.test.ts',
   'test/keys/keys.test.ts',
   'test/lifecycle/lifecycle.test.ts',

@@ -7,22 +7,29 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const source = join(root, 'src/client/types.ts');
-const built = join(root, 'dist/client/types.d.ts');
 /** Of an alias that is there for this alone. */
 const unusedCode = 6196;
 const { StringLike, NumberLike, BooleanLike, Null, Undefined, Unknown } = ts.TypeFlags;
 const dataFlags = StringLike | NumberLike | BooleanLike | Null | Undefined | Unknown;
 const derived = /\b(?:Given|Answered)<typeof [\w.]+>/g;
 
-const text = readFileSync(built, 'utf8');
-const names = [...new Set(text.match(derived))];
-const { checker, types } = resolveAll(names);
-const plain = new Map(names.map((name, index) => [name, write(types[index])]));
-writeFileSync(built, withoutUnused(text.replaceAll(derived, (name) => plain.get(name))));
+/** What stays imported: types that are plain as they stand. */
+const plainModule = /^\.\/(?:type-parts|types-[a-z]+)\.(?:js|ts)$/;
+
+let checker;
+for (const name of ['types', 'types-datasets']) {
+  const source = join(root, `src/client/${name}.ts`);
+  const built = join(root, `dist/client/${name}.d.ts`);
+  const text = readFileSync(built, 'utf8');
+  const names = [...new Set(text.match(derived))];
+  const resolved = resolveAll(source, names);
+  checker = resolved.checker;
+  const plain = new Map(names.map((name, index) => [name, write(resolved.types[index])]));
+  writeFileSync(built, withoutUnused(text.replaceAll(derived, (name) => plain.get(name))));
+}
 
 /** Each of `expressions` as the compiler sees it at the end of the source. */
-function resolveAll(expressions) {
+function resolveAll(source, expressions) {
   const config = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile).config;
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
   const host = ts.createCompilerHost(options);
@@ -77,9 +84,9 @@ function writeObject(type) {
 
 /** The declarations without imports, and without types of their own that nothing names any more. */
 function withoutUnused(declarations) {
-  const file = ts.createSourceFile(built, declarations, ts.ScriptTarget.Latest, true);
+  const file = ts.createSourceFile('types.d.ts', declarations, ts.ScriptTarget.Latest, true);
   const drop = file.statements.find((statement) => {
-    if (ts.isImportDeclaration(statement)) return true;
+    if (ts.isImportDeclaration(statement)) return !plainModule.test(statement.moduleSpecifier.text);
     if (!ts.isTypeAliasDeclaration(statement) || statement.modifiers !== undefined) return false;
     const others = declarations.slice(0, statement.pos) + declarations.slice(statement.end);
     return !new RegExp(`\\b${statement.name.text}\\b`).test(others);

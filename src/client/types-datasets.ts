@@ -1,6 +1,7 @@
 import type * as aggregate from '../aggregate/routes-schemas.ts';
 import type { listQuery } from '../http/validation.ts';
-import type { Answered, Given, List, Operation } from './type-parts.ts';
+import type { List, Operation } from './type-parts.ts';
+import type { Answered, Given } from './type-wire.ts';
 
 export type Dataset = Answered<typeof aggregate.datasetAnswer>;
 export type Epoch = Answered<typeof aggregate.epochAnswer>;

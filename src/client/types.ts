@@ -12,7 +12,8 @@ import type * as keys from '../keys/routes-schemas.ts';
 import type * as lifecycle from '../lifecycle/routes-schemas.ts';
 import type * as macs from '../macs/routes-schemas.ts';
 import type * as signing from '../signing/routes-schemas.ts';
-import type { Answered, CallOptions, Given, ItemOf, List, Operation } from './type-parts.ts';
+import type { CallOptions, ItemOf, List, Operation } from './type-parts.ts';
+import type { Answered, Given } from './type-wire.ts';
 import type { DatasetOperations } from './types-datasets.ts';
 
 export type { CallOptions, ListOptions } from './type-parts.ts';

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createClient, wrapKey } from '../../src/client/node/index.ts';
 import { errorCodes } from '../../src/core/errors.ts';
 import { freshName, makeKey, makeToken, plaintext, seal, waitingJob } from '../access/support.ts';
+import { epochKey, salaries, uploadFor } from '../aggregate/support.ts';
 import { startTestService, type TestService } from '../support/service.ts';
 import { type Document, type Received, readDocument } from './document.ts';
 import { legible, marker, type Pool, type Shot, shots } from './requests.ts';
@@ -110,6 +111,25 @@ async function rightRequests(): Promise<Pool['right']> {
     receiveExport: { key: 'fuzz-pair', at: 'receive-export', body: { enc } },
     verifyMac: { key: 'fuzz-mac', at: 'verify-mac', body: { message: plaintext, mac } },
   };
+}
+
+/** Requests about a dataset, each once: most of them take a process of their own. */
+async function datasetRequests(): Promise<
+  [operationId: string, method: string, path: string, body?: unknown][]
+> {
+  const path = '/v1/datasets/fuzz-dataset';
+  const created = await service.call('POST', '/v1/datasets', { name: 'fuzz-dataset', ...salaries });
+  expect(created.status, created.text).toBe(201);
+  const upload = await uploadFor(await epochKey(service, 'fuzz-dataset'));
+  return [
+    ['createDataset', 'POST', '/v1/datasets', { name: 'fuzz-other', ...salaries }],
+    ['getDataset', 'GET', path],
+    ['listEpochs', 'GET', `${path}/epochs`],
+    ['getEpochKey', 'GET', `${path}/epoch-key`],
+    ['contribute', 'POST', `${path}/epochs/1/contributions/1`, upload],
+    ['openEpoch', 'POST', `${path}/epochs`, {}],
+    ['shredEpoch', 'POST', `${path}/epochs/1/shred`, {}],
+  ];
 }
 
 interface Reply extends Received {
@@ -233,6 +253,11 @@ test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async
   for (const [operationId, { key, at = operationId, body }] of Object.entries(pool.right)) {
     const { status, text } = await service.call('POST', `/v1/keys/${key}/${at}`, body);
     expect(status, text).toBe(200);
+    statuses.set(`${operationId} ${status}`, 1);
+  }
+  for (const [operationId, method, path, body] of await datasetRequests()) {
+    const { status, text } = await service.call(method, path, body);
+    expect(status < 300, text).toBe(true);
     statuses.set(`${operationId} ${status}`, 1);
   }
   await fc.assert(
