@@ -15,7 +15,7 @@ export interface Terminal {
   write(text: string): unknown;
 }
 
-type Unit = 'bytes' | 'files' | 'done';
+type Unit = 'bytes' | 'files' | 'done' | 'rows';
 
 const everyMs = 100;
 /** A rate of less than this is of one moment. */

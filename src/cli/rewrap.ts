@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { isPipe } from './names.ts';
-import { collectPair, withExamples } from './options.ts';
+import { collectPair, collectText, wholeNumber, withExamples } from './options.ts';
+import type { DatabaseOptions } from './rewrap-database.ts';
 import type { RewrapOptions } from './rewrap-files.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -25,20 +26,90 @@ export function addRewrapCommand(program: Command, surroundings: Surroundings): 
       'ciphertexts as lines of JSON from a file or stdin, {"ciphertext": …, "context": …, "id": …}; what becomes of ' +
         'each is a line on stdout',
     )
-    .option('-k, --key <key>', 'with --lines: name or id of the key whose ciphertexts they are')
-    .action(async (files: string[], options: RewrapOptions & LinesOptions, command: Command) => {
-      if (options.lines) return await rewrapLines(files, options, command, surroundings);
-      if (files.length === 0) command.error("error: missing required argument 'file'");
-      if (options.clearContext && options.toContext)
-        command.error('error: --to-context and --clear-context exclude each other');
-      await (await import('./rewrap-files.ts')).rewrapFiles(files, command, surroundings);
-    });
+    .option(
+      '-k, --key <key>',
+      'with --lines and --database-url: name or id of the key whose ciphertexts they are',
+    )
+    .option(
+      '--database-url <url>',
+      'ciphertexts in a column of a table: sqlite:PATH or postgres://USER@HOST[:PORT]/DATABASE, without a password',
+    )
+    .option('--database-password-file <file>', 'file with the password; default PGPASSWORD or PGPASSFILE')
+    .option(
+      '--database-ca-file <file>',
+      'PEM certificates that PostgreSQL’s is trusted by; default those of Node',
+    )
+    .option('--table <table>', 'the table, with its schema where it needs one')
+    .option('--column <column>', 'bytea or blob, or text as base64')
+    .option('--json-pointer <pointer>', 'where in the column the ciphertext is, if it holds JSON objects')
+    .option(
+      '--id-column <column>',
+      'the primary key, or other columns that are unique; may be repeated',
+      collectText,
+    )
+    .option(
+      '--context-column <name=column>',
+      'a pair of the context that is in a column of the row; may be repeated',
+      collectPair,
+    )
+    .option('--dry-run', 'count by version, and change nothing')
+    .option('--rate <rows>', 'rows a second at most', wholeNumber(1, 1_000_000))
+    .option('--page <rows>', 'rows read at once', wholeNumber(1, 2_000), 500)
+    .option(
+      '--data-key-lease <seconds>',
+      'how long programs keep data keys that they encrypt with (`reuse.seconds` of the client)',
+      wholeNumber(0, 86_400),
+      60,
+    )
+    .option(
+      '--staleness <milliseconds>',
+      'STATHERA_MAX_STALENESS_MS of the service (default: the most it can be)',
+      wholeNumber(50, 10_000),
+      10_000,
+    )
+    .option(
+      '--state-file <file>',
+      'where it goes on after it was ended (default: in ~/.local/state/stathera)',
+    )
+    .action(
+      async (files: string[], options: RewrapOptions & LinesOptions & DatabaseOptions, command: Command) => {
+        if (options.databaseUrl !== undefined) return await rewrapDatabase(files, command, surroundings);
+        if (options.lines) return await rewrapLines(files, options, command, surroundings);
+        if (files.length === 0) command.error("error: missing required argument 'file'");
+        if (options.clearContext && options.toContext)
+          command.error('error: --to-context and --clear-context exclude each other');
+        await (await import('./rewrap-files.ts')).rewrapFiles(files, command, surroundings);
+      },
+    );
   withExamples(
     rewrap,
     'stathera keys rotate payments && stathera rewrap *.stathera',
     'stathera rewrap --context report=2026 --to-key archive report.pdf.stathera',
     'stathera rewrap --lines --key payments < old.ndjson > new.ndjson',
+    'stathera rewrap --key payments --database-url postgres://shop@db.example/shop --table payments --column card \\\n' +
+      '      --id-column id --context-column row=id --context table=payments',
   );
+}
+
+async function rewrapDatabase(
+  files: readonly string[],
+  command: Command,
+  surroundings: Surroundings,
+): Promise<void> {
+  const given = command.opts<RewrapOptions & LinesOptions & DatabaseOptions>();
+  for (const [name, value] of [
+    ...([
+      ['--key', given.key],
+      ['--table', given.table],
+      ['--column', given.column],
+    ] as const),
+    ['--id-column', given.idColumn] as const,
+  ])
+    if (value === undefined) command.error(`error: --database-url needs ${name}`);
+  if (files.length > 0 || given.lines) command.error('error: --database-url takes neither files nor --lines');
+  if (given.toKey ?? given.toContext ?? given.clearContext)
+    command.error('error: with --database-url context and key are kept');
+  await (await import('./rewrap-database.ts')).rewrapDatabase(command, surroundings);
 }
 
 interface LinesOptions {
