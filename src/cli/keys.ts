@@ -34,7 +34,11 @@ export function addKeyCommands(program: Command, surroundings: Surroundings): vo
     });
   withExamples(list, 'stathera keys list', "stathera keys list --json | jq -r '.items[].name'");
 
-  const verbs: [string, string, (client: Client, key: string) => Promise<Key>][] = [
+  const verbs: [
+    string,
+    string,
+    (client: Client, key: string) => Promise<Key & { readonly existing?: string }>,
+  ][] = [
     ['show', 'describe a key', (service, key) => service.getKey({ key })],
     [
       'rotate',
@@ -55,7 +59,7 @@ export function addKeyCommands(program: Command, surroundings: Surroundings): vo
       .argument(...keyArgument)
       .action(async (ref: string, _options, self: Command) => {
         const key = await act(await client(), ref);
-        print(self, key, () => describe(key));
+        print(self, key, () => [...describe(key), ...(key.existing === undefined ? [] : [key.existing])]);
       });
     withExamples(command, `stathera keys ${verb} payments`);
   }

@@ -1,6 +1,6 @@
-import { coverageOperations } from './operations-coverage.ts';
 import { datasetOperations } from './operations-datasets.ts';
 import { lifecycleOperations } from './operations-lifecycle.ts';
+import { rewrappingOperations } from './operations-rewrapping.ts';
 import { sealingOperations } from './operations-sealing.ts';
 import {
   jobAnswer,
@@ -49,7 +49,12 @@ export const operations = {
   listKeys: { method: 'GET', path: '/v1/keys', retry: 'safe', answer: pageOf(keyAnswer) },
   getKey: { method: 'GET', path: '/v1/keys/{key}', retry: 'safe', answer: keyAnswer },
   updateKey: { method: 'PATCH', path: '/v1/keys/{key}', retry: 'safe', answer: keyAnswer },
-  rotateKey: { method: 'POST', path: '/v1/keys/{key}/rotate', retry: 'key', answer: keyAnswer },
+  rotateKey: {
+    method: 'POST',
+    path: '/v1/keys/{key}/rotate',
+    retry: 'key',
+    answer: { ...keyAnswer, existing: 'string' },
+  },
   listKeyVersions: {
     method: 'GET',
     path: '/v1/keys/{key}/versions',
@@ -110,13 +115,7 @@ export const operations = {
     retry: 'safe',
     answer: sealed,
   },
-  rewrapLines: {
-    method: 'POST',
-    path: '/v1/keys/{key}/rewrap-lines',
-    bytes: ['ciphertext'],
-    retry: 'safe',
-    answer: 'lines',
-  },
+  ...rewrappingOperations,
   createDataKeys: {
     method: 'POST',
     path: '/v1/keys/{key}/data-keys',
@@ -125,8 +124,6 @@ export const operations = {
   },
   random: { method: 'POST', path: '/v1/random', retry: 'safe', answer: { bytes: 'bytes' } },
   batch: { method: 'POST', path: '/v1/batch', retry: 'safe', answer: 'batch' },
-
-  ...coverageOperations,
 
   decryptOaep: {
     method: 'POST',

@@ -71,7 +71,7 @@ export interface Operations extends DatasetOperations {
   listKeys: List<Given<typeof listQuery>, Answered<typeof keys.keysAnswer>>;
   getKey: Operation<KeyParams, Key>;
   updateKey: Operation<KeyParams & Given<typeof keys.updateBody>, Key>;
-  rotateKey: Operation<KeyParams, Key>;
+  rotateKey: Operation<KeyParams, Answered<typeof keys.rotateAnswer>>;
   listKeyVersions: List<KeyParams & Given<typeof listQuery>, Answered<typeof keys.versionsAnswer>>;
   updateKeyVersion: Operation<
     Given<typeof keys.versionParams> & Given<typeof keys.updateVersionBody>,

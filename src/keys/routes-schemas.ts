@@ -120,6 +120,10 @@ export const keyAnswer = z.object({
   lastUsedAt: timestampText.optional(),
 });
 
+export const rotateAnswer = keyAnswer.extend({
+  existing: z.string().meta({ description: 'What becomes of what older versions made.' }),
+});
+
 const versionStates = ['enabled', 'decrypt-only', 'disabled', 'destroy-scheduled', 'destroyed'] as const;
 export const versionAnswer = z.object({
   id: z.string(),

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Purpose } from '../crypto/suites.ts';
 import { type AnyRoute, defineRoute } from '../http/route.ts';
 import { listQuery, toTimestamp } from '../http/validation.ts';
 import type { KeyVersionView, KeyView } from './key.ts';
@@ -8,6 +9,7 @@ import {
   keyAnswer,
   keysAnswer,
   keyParams as params,
+  rotateAnswer,
   updateBody,
   updateVersionBody,
   versionAnswer,
@@ -16,6 +18,16 @@ import {
 } from './routes-schemas.ts';
 
 const tag = 'Keys';
+
+/** What a rotation does to what is there: nothing, which not everybody expects. */
+const existing: Readonly<Record<Purpose, string>> = {
+  encrypt:
+    'Existing ciphertexts are unchanged: the versions that made them open them until they are rewrapped.',
+  decrypt: 'What was encrypted to older public keys is unchanged, and stays with the versions they are of.',
+  exchange: 'What was sealed to older public keys is unchanged, and stays with the versions they are of.',
+  mac: 'Existing MACs are unchanged: the versions that made them verify them.',
+  sign: 'Existing signatures are unchanged: the versions that made them verify them.',
+};
 
 export function keyRoutes(keys: Keys): AnyRoute[] {
   return [
@@ -83,10 +95,13 @@ export function keyRoutes(keys: Keys): AnyRoute[] {
       description: 'Old versions go on decrypting; rewrap moves ciphertexts to the new one.',
       idempotent: true,
       request: { params, body: z.strictObject({}) },
-      answer: { status: 200, description: 'The key with its new version.', body: keyAnswer },
+      answer: { status: 200, description: 'The key with its new version.', body: rotateAnswer },
       problems: ['key/not-found', 'key/external', 'key/conflict'],
       example: {},
-      handle: async ({ caller, params: { key } }) => keyOut(await keys.rotate(caller, key)),
+      async handle({ caller, params: { key } }) {
+        const rotated = keyOut(await keys.rotate(caller, key));
+        return { ...rotated, existing: existing[rotated.purpose as Purpose] };
+      },
     }),
     ...versionRoutes(keys),
   ];

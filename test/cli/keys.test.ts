@@ -32,6 +32,7 @@ test('creates, shows, rotates, disables and enables', { timeout: 60_000 }, async
   expect(small.json()).toMatchObject({ name: 'small', algorithm: 'aes-128-gcm' });
   expect((await run(env, 'keys', 'rotate', 'payments', '--json')).json()).toMatchObject({
     currentVersion: 2,
+    existing: expect.stringContaining('until they are rewrapped'),
   });
   expect((await run(env, '--json', 'keys', 'disable', 'payments')).json()).toMatchObject({
     state: 'disabled',

@@ -26,7 +26,15 @@ const report = {
   createdAt: 'string',
 } as const;
 
-export const coverageOperations = {
+/** What moves many ciphertexts to a new version, and tells what is left. */
+export const rewrappingOperations = {
+  rewrapLines: {
+    method: 'POST',
+    path: '/v1/keys/{key}/rewrap-lines',
+    bytes: ['ciphertext'],
+    retry: 'safe',
+    answer: 'lines',
+  },
   reportCoverage: { method: 'POST', path: '/v1/keys/{key}/coverage', retry: 'key', answer: report },
   listCoverage: { method: 'GET', path: '/v1/keys/{key}/coverage', retry: 'safe', answer: pageOf(report) },
 } as const;
