@@ -11,17 +11,9 @@ export interface Config {
   readonly listen: { readonly host: string; readonly port: number };
   readonly dataDir: string;
   readonly database: DatabaseConfig;
-  readonly hsm: {
-    readonly module: string;
-    readonly tokenLabel: string;
-    readonly pinFile: string;
-    /** Absent: as the module has it. */
-    readonly wrapMechanism?: number;
-    readonly handleLimit: number;
-    readonly maxQueued: number;
-    /** SoftHSM's private configuration; absent for other modules. */
-    readonly softhsmConf?: string;
-  };
+  readonly hsm: HsmConfig;
+  /** Another token of this node. */
+  readonly secondHsm: HsmConfig | undefined;
   readonly tls: TlsConfig | undefined;
   readonly allowCleartext: boolean;
   readonly logLevel: string;
@@ -34,6 +26,18 @@ export interface Config {
   readonly hungAfterMs: number;
   readonly maxStaleMs: number;
   readonly shutdownMs: number;
+}
+
+export interface HsmConfig {
+  readonly module: string;
+  readonly tokenLabel: string;
+  readonly pinFile: string;
+  /** Absent: as the module has it. */
+  readonly wrapMechanism?: number;
+  readonly handleLimit: number;
+  readonly maxQueued: number;
+  /** SoftHSM's private configuration; absent for other modules. */
+  readonly softhsmConf?: string;
 }
 
 /** Whole numbers; a rate of 0 is none. */
@@ -98,24 +102,13 @@ export function readConfig(environment: Environment): Config {
     );
   }
   const dataDir = resolve(values.STATHERA_DATA_DIR);
-  const module = values.STATHERA_PKCS11_MODULE ?? findSoftHsm();
-  const { STATHERA_PKCS11_WRAP_MECHANISM: wrapMechanism } = values;
+  const { hsm, secondHsm } = tokensOf(values, dataDir);
   const { STATHERA_TLS_CERT_FILE: certFile, STATHERA_TLS_KEY_FILE: keyFile } = values;
   return {
     listen: parseListen(values.STATHERA_LISTEN) ?? { host: '127.0.0.1', port: 8300 },
     dataDir,
     database: databaseOf(values, dataDir),
-    hsm: {
-      module,
-      tokenLabel: values.STATHERA_PKCS11_TOKEN_LABEL,
-      pinFile: values.STATHERA_PKCS11_PIN_FILE ?? join(dataDir, 'hsm', 'pin'),
-      ...(wrapMechanism !== undefined && { wrapMechanism }),
-      handleLimit: values.STATHERA_HSM_HANDLES,
-      maxQueued: values.STATHERA_HSM_QUEUE,
-      ...(basename(module).startsWith('libsofthsm2.') && {
-        softhsmConf: join(dataDir, 'hsm', 'softhsm2.conf'),
-      }),
-    },
+    ...{ hsm, secondHsm },
     tls:
       certFile !== undefined && keyFile !== undefined
         ? { certFile, keyFile, classicalClients: values.STATHERA_TLS_CLASSICAL_CLIENTS }
@@ -149,6 +142,35 @@ export function readConfig(environment: Environment): Config {
 /** Two even on one core: while one is replaced, another answers. */
 function asManyAsCores(): number {
   return Math.min(16, Math.max(2, availableParallelism()));
+}
+
+type Values = z.output<z.ZodObject<typeof settings>>;
+
+function tokensOf(values: Values, dataDir: string): Pick<Config, 'hsm' | 'secondHsm'> {
+  const { STATHERA_PKCS11_WRAP_MECHANISM: wrapMechanism } = values;
+  const token = (module: string, tokenLabel: string, folder: string, pinFile: string | undefined) => ({
+    ...{ module, tokenLabel, pinFile: pinFile ?? join(dataDir, folder, 'pin') },
+    ...(wrapMechanism !== undefined && { wrapMechanism }),
+    handleLimit: values.STATHERA_HSM_HANDLES,
+    maxQueued: values.STATHERA_HSM_QUEUE,
+    ...(basename(module).startsWith('libsofthsm2.') && {
+      softhsmConf: join(dataDir, folder, 'softhsm2.conf'),
+    }),
+  });
+  const module = values.STATHERA_PKCS11_MODULE ?? findSoftHsm();
+  const hsm = token(module, values.STATHERA_PKCS11_TOKEN_LABEL, 'hsm', values.STATHERA_PKCS11_PIN_FILE);
+  const { STATHERA_PKCS11_SECOND_TOKEN_LABEL: second, STATHERA_PKCS11_SECOND_PIN_FILE: secondPin } = values;
+  const { STATHERA_PKCS11_SECOND_MODULE: secondModule = module } = values;
+  if (second === undefined) {
+    if (secondPin === undefined && values.STATHERA_PKCS11_SECOND_MODULE === undefined)
+      return { hsm, secondHsm: undefined };
+    throw new ConfigError(
+      'STATHERA_PKCS11_SECOND_PIN_FILE, STATHERA_PKCS11_SECOND_MODULE: set STATHERA_PKCS11_SECOND_TOKEN_LABEL too',
+    );
+  }
+  if (second === hsm.tokenLabel)
+    throw new ConfigError('STATHERA_PKCS11_SECOND_TOKEN_LABEL: must be another than the first token’s');
+  return { hsm, secondHsm: token(secondModule, second, 'hsm-second', secondPin) };
 }
 
 interface DatabaseValues {

@@ -1,5 +1,5 @@
 import type { Adapters } from './adapters.ts';
-import type { Config } from './config.ts';
+import type { Config, HsmConfig } from './config.ts';
 import type { Hsm } from './hsm/hsm.ts';
 import { ensureToken, markInitialized } from './initialize.ts';
 import { type Accepted, type Approved, acceptEnrolment, approveEnrolment } from './keys/enrolment.ts';
@@ -90,6 +90,21 @@ export async function accept(config: Config, adapters: Adapters, confirmation: s
   );
   markInitialized(config.dataDir);
   return accepted;
+}
+
+/**
+ * Lets this node's second token in: the three steps at once. Both tokens are here, so there is nothing to compare.
+ * Killed anywhere, the next run finishes. @throws hsm/unavailable with what to do
+ */
+export async function enrolSecond(
+  config: Config,
+  secondHsm: HsmConfig,
+  adapters: Adapters,
+): Promise<Accepted & { readonly rootId: string }> {
+  const second = { ...config, hsm: secondHsm };
+  const request = await requestEnrolment(second, adapters);
+  const { confirmation } = await approve(config, adapters, request);
+  return { ...(await accept(second, adapters, confirmation)), rootId: request.rootId };
 }
 
 /** What each token has of the system keys. Only looks, and needs no token. */

@@ -2,6 +2,11 @@ import { z } from 'zod';
 import { parseDatabaseUrl } from './core/database-url.ts';
 import { file, flag, mechanism, whole } from './core/setting-forms.ts';
 
+const label = z
+  .string()
+  .min(1)
+  .refine((value) => Buffer.byteLength(value) <= 32, { error: 'must be at most 32 bytes' });
+
 /**
  * Every setting: an environment variable, its default and its bounds. docs/configuration.md shows the same
  * table, and a test holds the two together.
@@ -39,16 +44,18 @@ export const settings = {
     'How long a process goes on without having seen what others changed in the database',
   ),
   STATHERA_PKCS11_MODULE: file.describe('PKCS#11 module; default SoftHSM where the system has it'),
-  STATHERA_PKCS11_TOKEN_LABEL: z
-    .string()
-    .min(1)
-    .refine((value) => Buffer.byteLength(value) <= 32, { error: 'must be at most 32 bytes' })
-    .default('stathera')
-    .describe('Label of the token'),
+  STATHERA_PKCS11_TOKEN_LABEL: label.default('stathera').describe('Label of the token'),
   STATHERA_PKCS11_PIN_FILE: file.describe('File with the user PIN; default `hsm/pin` in the data directory'),
   STATHERA_PKCS11_WRAP_MECHANISM: mechanism.describe(
     'CKM number of AES-KWP (RFC 5649); default as the module has it',
   ),
+  STATHERA_PKCS11_SECOND_TOKEN_LABEL: label
+    .optional()
+    .describe('Label of a second token, used by half of the processes, and by all when the first is away'),
+  STATHERA_PKCS11_SECOND_PIN_FILE: file.describe(
+    'File with its user PIN; default `hsm-second/pin` in the data directory',
+  ),
+  STATHERA_PKCS11_SECOND_MODULE: file.describe('Its PKCS#11 module; default that of the first'),
   STATHERA_HSM_HANDLES: whole('10000', 16, 100_000).describe(
     'Unwrapped keys held in the token at once; 8.5 KB each in SoftHSM',
   ),

@@ -7,6 +7,7 @@ import {
   accept as acceptEnrolment,
   approve as approveEnrolment,
   encodeRequest,
+  enrolSecond,
   fingerprintOf,
   parseRequest,
   requestEnrolment,
@@ -80,6 +81,19 @@ export async function accept(
       ? 'this token is enrolled: nothing to do'
       : `this token is enrolled: it took ${taken} system keys`,
     'next: stathera serve',
+  ]);
+}
+
+export async function second(command: Command, { environment, adapters }: Surroundings): Promise<void> {
+  const config = readConfig(environment);
+  const { secondHsm } = config;
+  if (!secondHsm) throw new Failed('set STATHERA_PKCS11_SECOND_TOKEN_LABEL: it names the second token');
+  const { rootId, taken } = await enrolSecond(config, secondHsm, await adapters());
+  print(command, { rootId, taken }, () => [
+    taken === 0
+      ? `the second token (${secondHsm.tokenLabel}, root ${rootId}) is enrolled: nothing to do`
+      : `the second token (${secondHsm.tokenLabel}, root ${rootId}) is enrolled: it took ${taken} system keys`,
+    'next: stathera serve, or a restart where it runs',
   ]);
 }
 

@@ -61,5 +61,10 @@ export function addHsmCommands(program: Command, surroundings: Surroundings): vo
     .action(async (options: { confirmation: string }, command: Command) =>
       (await import('./enrol.ts')).accept(options, command, surroundings),
     );
+  const second = enrol
+    .command('second')
+    .description('let this node’s second token in: all three steps at once, for both tokens are here')
+    .action(async (_options, command: Command) => (await import('./enrol.ts')).second(command, surroundings));
+  withExamples(second, 'stathera hsm enrol second');
   withExamples(accept, 'stathera hsm enrol accept --confirmation 0f1e2d3c4b5a69788796a5b4c3d2e1f0');
 }

@@ -1,5 +1,6 @@
 import { readConfig } from '../config.ts';
 import { joinSupervisor } from '../processes/supervised.ts';
+import { tokensFor, watchToken, withTokens } from '../second-token.ts';
 import { explain } from './explain.ts';
 import { openLog } from './log.ts';
 import { startHere } from './start-here.ts';
@@ -12,7 +13,10 @@ export async function serveSupervised({ environment, adapters, exit }: Surroundi
     const config = readConfig(environment);
     const log = openLog(config.logLevel, supervisor.number);
     const listen = { ...config.listen, port: supervisor.port };
-    const service = await startHere({ ...config, listen }, await adapters(), log, (metrics) => {
+    const tokens = withTokens(await adapters(), tokensFor(config, supervisor.number), (hsm) =>
+      watchToken(hsm, () => supervisor.replace()),
+    );
+    const service = await startHere({ ...config, listen }, tokens, log, (metrics) => {
       supervisor.measure(() => metrics.read());
       return () => supervisor.page();
     });

@@ -1,6 +1,7 @@
 import { type Config, readConfig } from '../config.ts';
 import { bootstrapTokenFile } from '../initialize.ts';
 import { isSupervised } from '../processes/supervised.ts';
+import { tokensFor, withTokens, workingToken } from '../second-token.ts';
 import { openLog } from './log.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -15,7 +16,7 @@ export async function serve(surroundings: Surroundings): Promise<void> {
 async function serveAlone(config: Config, { adapters }: Surroundings): Promise<void> {
   const { startHere } = await import('./start-here.ts');
   const log = openLog(config.logLevel);
-  const service = await startHere(config, await adapters(), log);
+  const service = await startHere(config, withTokens(await adapters(), tokensFor(config, 1)), log);
   announce(service.listener.url, config);
   await firstOf('SIGTERM', 'SIGINT', 'SIGHUP');
   log.info('stopping: requests in progress are finished');
@@ -32,7 +33,7 @@ async function supervise(config: Config, { adapters, exit }: Surroundings): Prom
   const { checkStart } = await import('../start-checks.ts');
   checkStart(config);
   // A PIN has one try: not one for each process.
-  await (await adapters()).checkPin(config.hsm);
+  await workingToken(await adapters(), tokensFor(config, 1));
   const log = openLog(config.logLevel);
   const supervisor = createSupervisor({
     processes: config.processes,

@@ -38,6 +38,8 @@ export const toSupervisor = z.discriminatedUnion('type', [
   z.object({ type: z.literal('failed'), text: z.string(), code: z.string().optional() }),
   /** Answers `read`; with id 0 the last ones of a process that stops. */
   z.object({ type: z.literal('samples'), id, families }),
+  /** It cannot work any more: another is to take its place, and it goes on until that serves. */
+  z.object({ type: z.literal('replace') }),
   /** Asks for the page of all processes. */
   z.object({ type: z.literal('page'), id }),
 ]);

@@ -15,6 +15,8 @@ export interface Supervised {
   listening(url: string): void;
   /** It cannot start. The supervisor says why, once. */
   failed(failure: { readonly text: string; readonly code?: string | undefined }): void;
+  /** Asks for another process in its place. To be asked again where none came up. */
+  replace(): void;
   /** What this process measured, for whoever asks. */
   measure(read: () => FamilySamples[]): void;
   /** The measurements of all processes. @throws service/overloaded */
@@ -59,6 +61,7 @@ export async function joinSupervisor(): Promise<Supervised> {
     ...{ number, port, stop: stop.promise },
     listening: (url) => void send({ type: 'listening', url }),
     failed: (failure) => void send({ type: 'failed', ...failure }),
+    replace: () => void send({ type: 'replace' }),
     measure(given) {
       read = given;
     },

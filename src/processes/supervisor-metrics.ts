@@ -1,7 +1,7 @@
 import { createMetrics } from '../core/metrics.ts';
 import type { FamilySamples } from '../core/metrics-text.ts';
 
-const reasons = ['ended', 'hung', 'start-failed', 'rolled'] as const;
+const reasons = ['ended', 'hung', 'start-failed', 'rolled', 'asked'] as const;
 
 /** What the supervisor measures itself. */
 export function createSupervisorMetrics({ wanted, running }: { wanted: number; running: () => number }) {
@@ -15,7 +15,7 @@ export function createSupervisorMetrics({ wanted, running }: { wanted: number; r
   );
   const restarts = metrics.counter({
     name: 'stathera_process_restarts_total',
-    help: 'Processes that ended or hung, did not come up, or were replaced in a rolling restart.',
+    help: 'Processes that ended or hung, did not come up, or were replaced in a rolling restart or as they asked.',
     labels: ['reason'],
   });
   const series = new Map(reasons.map((reason) => [reason, restarts.with({ reason })]));

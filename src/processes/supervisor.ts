@@ -108,6 +108,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   let turn: Promise<unknown> = Promise.resolve();
   let rolling = false;
   let rollAgain = false;
+  const replacing = new Set<Child>();
 
   /** One start at a time: each logs in to the token, and a machine that starts all at once starts none in time. */
   function inTurn<Value>(work: () => Promise<Value>): Promise<Value> {
@@ -117,6 +118,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   }
 
   function onMessage(child: Child, message: FromProcess): void {
+    if (message.type === 'replace') void replace(child);
     if (message.type === 'samples') exposition.onSamples(child, message.id, message.families);
     if (message.type === 'page') {
       void exposition.page().then((text) => child.send({ type: 'text', id: message.id, text }));
@@ -146,13 +148,18 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     return child;
   }
 
-  /** Starts a process for the slot, if it is still wanted when its turn comes. @throws StartFailure */
-  function fill(slot: Slot, wanted: () => boolean): Promise<void> {
+  /**
+   * Starts a process for the slot, if it is still wanted when its turn comes.
+   * @returns the one that had the place and is to stop
+   * @throws StartFailure
+   */
+  function fill(slot: Slot, wanted: () => boolean): Promise<Child | undefined> {
     return inTurn(async () => {
-      if (stopped.signal.aborted || !wanted()) return;
+      if (stopped.signal.aborted || !wanted()) return undefined;
       const child = launch(slot);
       const late = setTimeout(() => child.kill('too-slow'), limits.startWithinMs);
       const url = await child.listening.finally(() => clearTimeout(late));
+      const before = slot.child;
       slot.child = child;
       log('info', 'process.listening', { process: slot.number, childPid: child.pid });
       if (!announced && !stopped.signal.aborted) options.onListening(url);
@@ -165,6 +172,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
         metrics.count(killed === 'hung' ? 'hung' : 'ended');
         void refill(slot);
       });
+      return before;
     });
   }
 
@@ -177,12 +185,28 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     }
   }
 
+  /** What asks goes on until another serves in its place. */
+  async function replace(child: Child): Promise<void> {
+    const slot = slots.find((one) => one.child === child);
+    if (!slot || replacing.has(child)) return;
+    replacing.add(child);
+    log('warn', 'process.replacing', { process: slot.number, childPid: child.pid });
+    const old = await fill(slot, () => slot.child === child).catch(() => {
+      metrics.count('start-failed');
+      return undefined;
+    });
+    replacing.delete(child);
+    if (!old || stopped.signal.aborted) return;
+    metrics.count('asked');
+    old.stop('unnoticed', limits.stopWithinMs);
+  }
+
   async function rollAll(): Promise<void> {
     log('info', 'processes.rolling', {});
     for (const slot of slots) {
-      const old = slot.child;
+      let old: Child | undefined;
       try {
-        await fill(slot, () => true);
+        old = await fill(slot, () => true);
       } catch {
         metrics.count('start-failed');
         log('error', 'processes.roll-ended', { process: slot.number });

@@ -41,6 +41,10 @@ test.for([
   ['STATHERA_DATABASE_ALLOW_CLEARTEXT', 'yes'],
   ['STATHERA_PKCS11_TOKEN_LABEL', marker.repeat(3)],
   ['STATHERA_PKCS11_WRAP_MECHANISM', marker],
+  ['STATHERA_PKCS11_SECOND_TOKEN_LABEL', marker.repeat(3)],
+  ['STATHERA_PKCS11_SECOND_TOKEN_LABEL', 'stathera'],
+  ['STATHERA_PKCS11_SECOND_PIN_FILE', marker],
+  ['STATHERA_PKCS11_SECOND_MODULE', marker],
   ['STATHERA_HSM_HANDLES', marker],
   ['STATHERA_HSM_HANDLES', '15'],
   ['STATHERA_HSM_HANDLES', '100001'],
@@ -78,6 +82,22 @@ test('names every wrong setting', () => {
   expect(refusal({ STATHERA_URL: 'x', STATHERA_TOKEN_FILE: 'x', STATHERA_TEST_SEED: 'x', OTHER: 'x' })).toBe(
     'taken',
   );
+});
+
+/** Guarantees that a second token has files of its own, and the module of the first unless another is set. */
+test('a second token', () => {
+  const second = { STATHERA_DATA_DIR: '/data', STATHERA_PKCS11_SECOND_TOKEN_LABEL: 'b' };
+  expect(readConfig({ ...module }).secondHsm).toBe(undefined);
+  expect(readConfig({ ...module, ...second }).secondHsm).toMatchObject({
+    ...{ tokenLabel: 'b', module: '/nowhere/module.so', pinFile: '/data/hsm-second/pin' },
+  });
+  const own = { STATHERA_PKCS11_SECOND_MODULE: '/x/libsofthsm2.so', STATHERA_PKCS11_SECOND_PIN_FILE: '/pin' };
+  expect(readConfig({ ...module, ...second, ...own })).toMatchObject({
+    hsm: { module: '/nowhere/module.so', pinFile: '/data/hsm/pin' },
+    secondHsm: {
+      ...{ module: '/x/libsofthsm2.so', pinFile: '/pin', softhsmConf: '/data/hsm-second/softhsm2.conf' },
+    },
+  });
 });
 
 /** Guarantees the addresses a listener may have. */

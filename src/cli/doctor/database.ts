@@ -6,7 +6,7 @@ import { ServiceError } from '../../core/errors.ts';
 import { bootstrapTokenFile, bootstrapTokenName } from '../../initialize.ts';
 import { migrations, schemaNumber } from '../../store/migrations.ts';
 import type { Store } from '../../store/store.ts';
-import { checkEnrolment } from './enrolment.ts';
+import { checkEnrolment, checkSecondEnrolment } from './enrolment.ts';
 import { type Finding, failed, ok, warning } from './finding.ts';
 import { dateOf, detailOf } from './text.ts';
 
@@ -17,6 +17,7 @@ export async function checkDatabase(
   config: Config,
   adapters: Pick<Adapters, 'openStore'>,
   rootId?: string,
+  secondRootId?: string,
 ): Promise<Finding[]> {
   const { database } = config;
   const name =
@@ -35,6 +36,7 @@ export async function checkDatabase(
           `${name}, migration ${migrated}${isOld ? ': the next start brings it up to date' : ''}`,
         ),
         ...(rootId === undefined || isOld ? [] : [await checkEnrolment(store, rootId)]),
+        ...(secondRootId === undefined || isOld ? [] : await checkSecondEnrolment(store, secondRootId)),
         await checkBootstrapToken(config, store),
         await checkBackups(config, store),
       ];

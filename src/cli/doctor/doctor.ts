@@ -10,7 +10,7 @@ import type { Finding } from './finding.ts';
 import { checkHandshake } from './handshake.ts';
 import { checkListener, checkService } from './listener.ts';
 import { checkClock, checkProcess } from './machine.ts';
-import { checkToken } from './token.ts';
+import { checkSecondToken, checkToken } from './token.ts';
 
 export async function doctor(
   command: Command,
@@ -20,11 +20,13 @@ export async function doctor(
   const adapters = await load();
   const owner = statSync(config.dataDir, { throwIfNoEntry: false })?.uid;
   const token = await checkToken(config, adapters, owner);
+  const second = await checkSecondToken(config, adapters, owner);
   const findings = [
     ...checkProcess(config),
     ...checkFiles(config),
     ...token.findings,
-    ...(await checkDatabase(config, adapters, token.rootId)),
+    ...second.findings,
+    ...(await checkDatabase(config, adapters, token.rootId, second.rootId)),
     ...(await checkDisks(config)),
     await checkClock(config, adapters),
     ...checkListener(config, adapters.clock),

@@ -2,6 +2,13 @@ import { keysOfRoots } from '../../enrolment.ts';
 import type { Store } from '../../store/store.ts';
 import { type Finding, failed, ok, warning } from './finding.ts';
 
+/** The processes that prefer it do not start where it has no keys. */
+export async function checkSecondEnrolment(store: Store, rootId: string): Promise<Finding[]> {
+  const wrapped = (await keysOfRoots(store)).find(({ id }) => id === rootId)?.wrapped ?? 0;
+  if (wrapped > 0) return [];
+  return [failed('second token', 'it is not enrolled in the database', 'run `stathera hsm enrol second`')];
+}
+
 /** Whether this node's token has the keys of the service, and whether others wait for theirs. */
 export async function checkEnrolment(store: Store, rootId: string): Promise<Finding> {
   const check = 'enrolment';

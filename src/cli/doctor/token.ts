@@ -28,6 +28,20 @@ export async function checkToken(
   };
 }
 
+/** The node's second token, if it has one: the worst that is wrong with it. */
+export async function checkSecondToken(
+  config: Config,
+  adapters: Adapters,
+  owner: number | undefined,
+): Promise<{ findings: Finding[]; rootId?: string }> {
+  if (!config.secondHsm) return { findings: [] };
+  const { findings, ...root } = await checkToken({ ...config, hsm: config.secondHsm }, adapters, owner);
+  const wrong = findings.filter(({ state }) => state !== 'ok');
+  const worst = wrong.find(({ state }) => state === 'failed') ?? wrong[0];
+  const told = worst ?? findings.find(({ check }) => check === 'token');
+  return { findings: told ? [{ ...told, check: 'second token' }] : [], ...root };
+}
+
 function checkModule({ module: { manufacturer, description, version }, custody }: TokenReport): Finding {
   const name = `${manufacturer} ${description} ${version}`;
   if (custody === 'kept') return ok('module', name);

@@ -2,7 +2,6 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, expect, onTestFinished, test, vi } from 'vitest';
 import { auditRecords, makeKey, makeToken, member, plaintext, seal } from '../../access/support.ts';
 import { emptyDirectory, freshDataDir, removeDirectory, runMain } from '../../support/data.ts';
@@ -102,8 +101,6 @@ test('clocks jump', { timeout: 240_000 }, async ({ skip }) => {
 
   const { answers, stop } = load([steady, jumping]);
   for (const [offset, ended] of [
-    [6 * hour, true],
-    [-9 * hour, false],
     [20 * hour, true],
     [-1_000 * hour, false],
     [0, false],
@@ -125,7 +122,6 @@ test('clocks jump', { timeout: 240_000 }, async ({ skip }) => {
       plaintext,
     });
     await vi.waitFor(() => expect(answers.length).toBeGreaterThan(before + 20), 30_000);
-    await delay(300);
   }
   await stop();
   expect(answers.filter(({ answer }) => answer.status >= 300).map(({ answer }) => answer.text)).toEqual([]);

@@ -69,7 +69,12 @@ function load(service: TestService, prefix: string) {
   return { answers, stop };
 }
 
-describe.each(['SQLite', 'PostgreSQL'])('versions beside each other over %s', (over) => {
+const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
+const both = ['SQLite', 'PostgreSQL'];
+/** What differs between the databases, how a process hears of a change, has tests of its own. */
+const databases = nightly ? both : both.slice(why === undefined ? 1 : 0).slice(0, 1);
+
+describe.each(databases)('versions beside each other over %s', (over) => {
   beforeEach(({ skip }) => skip(over === 'PostgreSQL' && why !== undefined, why));
 
   /**
