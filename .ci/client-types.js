@@ -17,7 +17,7 @@ const derived = /\b(?:Given|Answered)<typeof [\w.]+>/g;
 const plainModule = /^\.\/(?:type-parts|types-[a-z]+)\.(?:js|ts)$/;
 
 let checker;
-for (const name of ['types', 'types-datasets']) {
+for (const name of ['types', 'types-datasets', 'types-rotation']) {
   const source = join(root, `src/client/${name}.ts`);
   const built = join(root, `dist/client/${name}.d.ts`);
   const text = readFileSync(built, 'utf8');

@@ -13,9 +13,11 @@ import { keyRoutes } from './keys/routes.ts';
 import { publicKeyRoutes } from './keys/routes-public-key.ts';
 import { lifecycleRoutes } from './lifecycle/routes.ts';
 import { macRoutes } from './macs/routes.ts';
+import { rotationRoutes } from './rotation/routes.ts';
 import { jwksRoutes, signingRoutes } from './signing/routes.ts';
 
 type Capabilities = Parameters<typeof accessRoutes>[0] &
+  Parameters<typeof rotationRoutes>[0] &
   Parameters<typeof auditRoutes>[0] & {
     readonly aggregation: Parameters<typeof datasetRoutes>[0];
     readonly jobs: Parameters<typeof jobRoutes>[0];
@@ -39,6 +41,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...keyRoutes(capabilities.keys),
     ...publicKeyRoutes(capabilities.publicKeys),
     ...lifecycleRoutes(capabilities.lifecycle),
+    ...rotationRoutes(capabilities),
     ...importRoutes(capabilities.imports),
     ...envelopeRoutes(capabilities.envelopes),
     ...coverageRoutes(capabilities.coverage),

@@ -20,6 +20,7 @@ export interface Config {
   readonly region: string;
   readonly jobs: { readonly concurrency: number; readonly retentionMilliseconds: number };
   readonly lifecycle: { readonly leastWindowSeconds: number; readonly retentionCheckSeconds: number };
+  readonly rotation: { readonly rate: number; readonly minimumSeconds: number };
   readonly maxConnections: number;
   readonly admission: AdmissionConfig;
   readonly processes: number;
@@ -123,6 +124,10 @@ export function readConfig(environment: Environment): Config {
     lifecycle: {
       leastWindowSeconds: values.STATHERA_DESTRUCTION_MIN_SECONDS,
       retentionCheckSeconds: values.STATHERA_RETENTION_CHECK_SECONDS,
+    },
+    rotation: {
+      rate: values.STATHERA_ROTATION_RATE,
+      minimumSeconds: values.STATHERA_ROTATION_MIN_SECONDS,
     },
     maxConnections: values.STATHERA_MAX_CONNECTIONS,
     admission: {

@@ -172,7 +172,7 @@ async function ensureBootstrapToken({
   });
   await store.transaction(async (tx) => {
     await tx.insertInto('tokens').values(row).execute();
-    await insertOutbox(tx, record);
+    await insertOutbox(tx, [record]);
   });
   return true;
 }

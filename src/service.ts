@@ -33,6 +33,8 @@ import { createLifecycle } from './lifecycle/lifecycle.ts';
 import { createMacs, createMacWork } from './macs/macs.ts';
 import { exposeParts } from './measurements.ts';
 import { createReadiness } from './readiness.ts';
+import { createRotationHooks } from './rotation/hooks.ts';
+import { composeRotation } from './rotation/part.ts';
 import { createSigning } from './signing/signing.ts';
 import { createThreads } from './signing/threads.ts';
 import { createSigningWork } from './signing/work.ts';
@@ -109,6 +111,7 @@ export async function startService(
     });
     closers.push(() => parts.jobs.close());
     closers.push(() => parts.lifecycle.close());
+    closers.push(() => parts.scheduler.close());
     const listener = await listen(parts.app, {
       ...config.listen,
       ...(config.tls && { tls: config.tls }),
@@ -118,6 +121,7 @@ export async function startService(
     closers.push(() => listener.close(config.shutdownMs, { unnoticed }));
     parts.jobs.start();
     parts.lifecycle.start();
+    parts.scheduler.start();
     return { listener, close };
   } catch (error) {
     await close();
@@ -172,6 +176,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
   });
   const keys = createKeys({
     ...{ store, hsm, systemKeys, operations, clock, revision },
+    hooks: createRotationHooks({ store, rows, clock }),
     onRotationFailed: (error) =>
       log.error({ code: codeOf(error) }, 'a rotation forced by the usage limit failed'),
   });
@@ -193,10 +198,14 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
   const metrics = createMetrics();
   exposeParts(metrics, { hsm, audit, revision });
   const page = expose(metrics);
+  const rotation = composeRotation({
+    ...{ store, rows, clock, operations, audit, revision, keys, metrics, log: note },
+    limits: config.rotation,
+  });
   const { concurrency, retentionMilliseconds } = config.jobs;
   const jobs = createJobs({
     ...{ store, rows, clock, operations, audit, metrics, log: note, limits: { concurrency } },
-    kinds: [housekeeping({ store, clock, retentionMilliseconds })],
+    kinds: [housekeeping({ store, clock, retentionMilliseconds }), ...rotation.kinds],
   });
   const coverage = createCoverage({ store, rows, keys, clock });
   const lifecycle = createLifecycle({
@@ -223,6 +232,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
         namespaces,
         tokens,
         jobs,
+        ...rotation.routes(jobs),
         audit,
         operations,
       },
@@ -249,7 +259,8 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     version,
     limits: config.admission,
   });
-  return { app, keys, imports, aggregation, jobs, lifecycle, threads, systemKeys };
+  const { scheduler } = rotation;
+  return { app, keys, imports, aggregation, jobs, lifecycle, scheduler, threads, systemKeys };
 }
 
 /** Keys on their way from token to token. Never throws: it is tried again a minute later. */

@@ -86,6 +86,12 @@ export const settings = {
   STATHERA_RETENTION_CHECK_SECONDS: whole('3600', 1, 86_400).describe(
     'How often it is looked at which superseded versions of keys are past their retention',
   ),
+  STATHERA_ROTATION_RATE: whole('1200', 0, 100_000).describe(
+    'Rotations by date a second of one process at most; 0: none here',
+  ),
+  STATHERA_ROTATION_MIN_SECONDS: whole('3600', 1, 2_592_000).describe(
+    'Shortest period that a rotation policy may have',
+  ),
   STATHERA_MAX_CONNECTIONS: whole('2000', 1, 1_000_000).describe('Open connections at most'),
   STATHERA_MAX_CONCURRENT: whole('256', 1, 100_000).describe('Requests at work at most; more wait'),
   STATHERA_MAX_WAITING: whole('1024', 0, 100_000).describe('Requests waiting at most; more are answered 503'),

@@ -12,7 +12,8 @@ import { createMessages } from '../../src/envelope/messages.ts';
 import { openPkcs11Hsm } from '../../src/hsm/pkcs11/adapter.ts';
 import { asCipher, versionFromRow } from '../../src/keys/key.ts';
 import { openSystemKeys } from '../../src/keys/system-keys.ts';
-import { createVersionMaker } from '../../src/keys/versions.ts';
+import { createVersionMaker, insertVersions } from '../../src/keys/versions.ts';
+import { createSchedules } from '../../src/rotation/schedules.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
 import { type Seeded, type SeedPlan, seededFile } from './seed.ts';
 
@@ -22,10 +23,12 @@ const plaintext = new Uint8Array(32).fill(7);
 const atATime = 500;
 const progressMilliseconds = 5_000;
 
+const plan = JSON.parse(process.argv[2] ?? '') as SeedPlan;
 const config = readConfig(process.env);
 const hsm = await openPkcs11Hsm(config.hsm);
 const store = openSqliteStore({ file: join(config.dataDir, 'stathera.db') });
 const systemKeys = await openSystemKeys({ hsm, store });
+const schedules = createSchedules({ store, rows: systemKeys.rows });
 const makeVersion = createVersionMaker({ hsm, systemKeys, clock: systemClock });
 const messages = createMessages(hsm);
 const { id: namespaceId } = await store.db.selectFrom('namespaces').select('id').executeTakeFirstOrThrow();
@@ -63,6 +66,15 @@ function sealKeyRow({ id, name }: Wanted['key'], versionId: string, ordinal: num
     ...{ current_version_id: versionId, current_ordinal: ordinal, revision: ordinal },
     data_key_reuse: null,
     origin: null,
+    rotate_after: null,
+  });
+}
+
+/** Due since then, and every 90 days. */
+function scheduleRow(keyId: string, dueAt: number) {
+  return schedules.make({
+    ...{ keyId, namespaceId, source: 'key', policy: { everyDays: 90 }, paused: false, now: dueAt },
+    due: { dueAt, actAt: dueAt },
   });
 }
 
@@ -71,16 +83,19 @@ async function make(group: readonly Wanted[]): Promise<Seeded[]> {
   const made = await Promise.all(
     group.map(async ({ key, ordinal, named }) => {
       const version = await makeVersion({ id: key.id, namespaceId, algorithm }, ordinal);
-      return { version, row: named ? await sealKeyRow(key, version.id, ordinal) : undefined };
+      const row = named ? await sealKeyRow(key, version.id, ordinal) : undefined;
+      const due = plan.dueAt !== undefined && ordinal === 1;
+      return { version, row, schedule: due ? await scheduleRow(key.id, plan.dueAt) : undefined };
     }),
   );
   await store.transaction(async (tx) => {
-    for (const { version, row } of made) {
+    for (const { version, row, schedule } of made) {
       if (row !== undefined) {
         const insert = tx.insertInto('keys').values(row);
         await insert.onConflict((conflict) => conflict.column('id').doUpdateSet(row)).execute();
       }
-      await version.insert(tx);
+      await insertVersions(tx, [version]);
+      if (schedule) await tx.insertInto('rotation_schedules').values(schedule).execute();
     }
   });
   const kek = await systemKeys.activeKek(namespaceId);
@@ -94,7 +109,7 @@ async function make(group: readonly Wanted[]): Promise<Seeded[]> {
   );
 }
 
-const wanted = wantedOf(JSON.parse(process.argv[2] ?? '') as SeedPlan);
+const wanted = wantedOf(plan);
 const output = createWriteStream(join(config.dataDir, seededFile));
 let told = performance.now();
 for (let done = 0; done < wanted.length; done += atATime) {

@@ -12,6 +12,8 @@ export interface SeedPlan {
   readonly keys: number;
   /** Of each key. */
   readonly versions: number;
+  /** Each key has been due for rotation since then, every 90 days. Milliseconds. */
+  readonly dueAt?: number;
 }
 
 export interface Seeded {

@@ -11,6 +11,7 @@ import { type Action, actions } from './scopes.ts';
 
 /** One operation under way: what the work may say about itself, and how it changes anything. */
 export interface Operation {
+  readonly caller: Caller;
   /** Names in the record what was found. */
   target(target: AuditTarget): void;
   /** Adds the items of a batch. */
@@ -119,6 +120,7 @@ export function createOperations({
     });
 
     const operation: Operation = {
+      caller,
       target: (found) => {
         target = found;
         if (found.id !== undefined) rests.push(found.id);

@@ -50,6 +50,11 @@ export interface AuditStatus {
 /** What a decision rests on was changed before its record was written: it is to be made again. */
 export class DecisionMoved extends Error {}
 
+export interface AppliedChanges<T> {
+  readonly answer: T;
+  readonly applied: ReadonlySet<string>;
+}
+
 export interface AuditLog {
   /**
    * Appends one record. It is on disk when this resolves.
@@ -66,6 +71,15 @@ export interface AuditLog {
    * @throws what `apply` throws (nothing is recorded then), audit/unavailable, store/unavailable
    */
   change<T>(entry: AuditEntry, apply: (tx: StoreTransaction) => Promise<T>): Promise<T>;
+
+  /**
+   * As `change`, for many changes in one transaction, each with its record.
+   * @param apply gives back which entries took effect, by id; the others are not recorded
+   */
+  changeAll<T>(
+    entries: readonly AuditEntry[],
+    apply: (tx: StoreTransaction) => Promise<AppliedChanges<T>>,
+  ): Promise<T>;
 
   /** @throws audit/unavailable when the log is known not to be writable: to refuse before any work */
   assertWritable(): void;

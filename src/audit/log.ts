@@ -36,6 +36,7 @@ export async function openAuditLog(options: AuditLogOptions): Promise<AuditLog> 
   return {
     append,
     change: (entry, apply) => current().outbox.change(entry, apply),
+    changeAll: (entries, apply) => current().outbox.changeAll(entries, apply),
     assertWritable: () => current().groups.assertWritable(),
     countRefusal: refusals.count,
     records(query) {

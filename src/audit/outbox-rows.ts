@@ -42,16 +42,16 @@ function macInput({ id, namespaceId, createdAt, writer, entry }: Omit<OutboxRow,
   return lengthPrefixed(labels.auditOutbox, id, namespaceId, String(createdAt), writer, entry);
 }
 
-export async function insertOutbox(tx: StoreTransaction, row: OutboxRow): Promise<void> {
-  const { writer, entry, mac } = row;
+export async function insertOutbox(tx: StoreTransaction, rows: readonly OutboxRow[]): Promise<void> {
+  if (rows.length === 0) return;
   await tx
     .insertInto('audit_outbox')
-    .values({
-      id: row.id,
-      namespace_id: row.namespaceId,
-      entry: JSON.stringify({ writer, entry, mac }),
-      created_at: row.createdAt,
-    })
+    .values(
+      rows.map(({ id, namespaceId, createdAt, writer, entry, mac }) => ({
+        ...{ id, namespace_id: namespaceId, created_at: createdAt },
+        entry: JSON.stringify({ writer, entry, mac }),
+      })),
+    )
     .execute();
 }
 
@@ -65,7 +65,7 @@ export async function outboxHas(store: Store, row: OutboxRow): Promise<boolean> 
   const undone = new Error('only asked');
   try {
     await store.transaction(async (tx) => {
-      await insertOutbox(tx, row);
+      await insertOutbox(tx, [row]);
       throw undone;
     });
   } catch (error) {

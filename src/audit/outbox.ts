@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ServiceError } from '../core/errors.ts';
 import type { Prf } from '../crypto/kdf.ts';
 import type { Store, StoreTransaction } from '../store/store.ts';
+import type { AppliedChanges } from './audit.ts';
 import type { AuditEntry } from './entry.ts';
 import type { GroupCommit } from './group-commit.ts';
 import type { MovedRows } from './moved.ts';
@@ -32,6 +33,11 @@ export interface OutboxOptions {
 export interface Outbox {
   /** See AuditLog.change. */
   change<T>(entry: AuditEntry, apply: (tx: StoreTransaction) => Promise<T>): Promise<T>;
+  /** See AuditLog.changeAll. */
+  changeAll<T>(
+    entries: readonly AuditEntry[],
+    apply: (tx: StoreTransaction) => Promise<AppliedChanges<T>>,
+  ): Promise<T>;
   /** Moves the rows that no change is moving. @returns false when some are left for another try, which is made */
   sweep(): Promise<boolean>;
   /** Deletes the rows that were moved. */
@@ -54,40 +60,54 @@ export function createOutbox(options: OutboxOptions): Outbox {
   /** Rows that were moved cannot be deleted. */
   let kept = false;
 
-  async function change<T>(entry: AuditEntry, apply: (tx: StoreTransaction) => Promise<T>): Promise<T> {
+  const change: Outbox['change'] = (entry, apply) => {
+    const applied = new Set([entry.id]);
+    return changeAll([entry], async (tx) => ({ answer: await apply(tx), applied }));
+  };
+
+  async function changeAll<T>(
+    entries: readonly AuditEntry[],
+    apply: (tx: StoreTransaction) => Promise<AppliedChanges<T>>,
+  ): Promise<T> {
     groups.assertWritable();
     if (active.size + moved.size >= limits.queuedRecords) {
       throw new ServiceError('service/overloaded', 'Too many changes wait for the audit log.', {
         retryAfterSeconds: 1,
       });
     }
-    active.add(entry.id);
+    for (const { id } of entries) active.add(id);
     try {
-      const row = await sealOutboxRow(mac, writer, entry);
-      const result = await commit(row, apply);
-      // From here on the row is there: a crash, or a failure of the log, leaves it to a sweep.
-      await move(row);
-      return result;
+      const rows = await Promise.all(entries.map((entry) => sealOutboxRow(mac, writer, entry)));
+      const { answer, written } = await commit(rows, apply);
+      // From here on the rows are there: a crash, or a failure of the log, leaves them to a sweep.
+      const outcomes = await Promise.allSettled(written.map(move));
+      for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason as Error;
+      return answer;
     } finally {
-      active.delete(entry.id);
+      for (const { id } of entries) active.delete(id);
     }
   }
 
-  async function commit<T>(row: OutboxRow, apply: (tx: StoreTransaction) => Promise<T>): Promise<T> {
+  async function commit<T>(
+    rows: readonly OutboxRow[],
+    apply: (tx: StoreTransaction) => Promise<AppliedChanges<T>>,
+  ): Promise<{ answer: T; written: readonly OutboxRow[] }> {
     // The transaction may be run again: its last run counts.
-    let done: { result: T } | undefined;
+    let done: { answer: T; written: readonly OutboxRow[] } | undefined;
     try {
       await store.transaction(async (tx) => {
         done = undefined;
-        const result = await apply(tx);
-        await insertOutbox(tx, row);
-        done = { result };
+        const { answer, applied } = await apply(tx);
+        const written = rows.filter(({ id }) => applied.has(id));
+        await insertOutbox(tx, written);
+        done = { answer, written };
       });
     } catch (error) {
       // Only a transaction that came as far as its commit may be there all the same.
-      if (!done || !(await wasCommitted(row, error))) throw error;
+      const [first] = done?.written ?? [];
+      if (!first || !(await wasCommitted(first, error))) throw error;
     }
-    return (done as { result: T }).result;
+    return done as { answer: T; written: readonly OutboxRow[] };
   }
 
   async function wasCommitted(row: OutboxRow, cause: unknown): Promise<boolean> {
@@ -188,6 +208,7 @@ export function createOutbox(options: OutboxOptions): Outbox {
 
   return {
     change,
+    changeAll,
     sweep,
     async close() {
       closed = true;

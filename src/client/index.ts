@@ -31,6 +31,7 @@ export type {
   Readiness,
   RewrapLine,
   RewrapLineAnswer,
+  RotationPolicy,
   Token,
 } from './types.ts';
 export { createLocalEncryption } from './web-local.ts';

@@ -1,6 +1,7 @@
 import { datasetOperations } from './operations-datasets.ts';
 import { lifecycleOperations } from './operations-lifecycle.ts';
 import { rewrappingOperations } from './operations-rewrapping.ts';
+import { rotationOperations } from './operations-rotation.ts';
 import { sealingOperations } from './operations-sealing.ts';
 import {
   jobAnswer,
@@ -69,6 +70,7 @@ export const operations = {
   },
 
   ...lifecycleOperations,
+  ...rotationOperations,
 
   getImportParameters: {
     method: 'POST',

@@ -29,5 +29,8 @@ export interface List<Input, PageAnswer> {
   ): AsyncGenerator<ItemOf<PageAnswer>, void, void>;
 }
 
+/** Of operations that take no members. */
+export type Nothing = Readonly<Record<string, never>>;
+
 type ListArguments<Input, Options> =
   Partial<Input> extends Input ? [input?: Input, options?: Options] : [input: Input, options?: Options];

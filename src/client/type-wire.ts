@@ -19,7 +19,7 @@ type ByteMember =
   | ('enc' | 'aad' | 'psk' | 'pskId' | 'recipientPublicKey' | 'senderPublicKey')
   | ('exporterContext' | 'exported' | 'verificationKey');
 /** Numbers that a path or a query spells out. */
-type NumberMember = 'limit' | 'version' | 'epoch' | 'ordinal';
+type NumberMember = 'days' | 'limit' | 'version' | 'epoch' | 'ordinal';
 
 type Swap<Value, To> = Value extends string ? To : Value;
 

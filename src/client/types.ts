@@ -15,9 +15,11 @@ import type * as signing from '../signing/routes-schemas.ts';
 import type { CallOptions, ItemOf, List, Operation } from './type-parts.ts';
 import type { Answered, Given } from './type-wire.ts';
 import type { DatasetOperations } from './types-datasets.ts';
+import type { RotationOperations } from './types-rotation.ts';
 
 export type { CallOptions, ListOptions } from './type-parts.ts';
 export type { Dataset, Epoch } from './types-datasets.ts';
+export type { RotationPolicy } from './types-rotation.ts';
 
 // The members of each operation, from the schemas that the service checks them with. Only types: nothing of the
 // service gets into a program that uses the client.
@@ -66,7 +68,7 @@ export interface Readiness {
 type KeyParams = Given<typeof envelope.keyParams>;
 
 /** Every operation of the service: path, query and body in one flat object. */
-export interface Operations extends DatasetOperations {
+export interface Operations extends DatasetOperations, RotationOperations {
   createKey: Operation<Given<typeof keys.createBody>, Key>;
   listKeys: List<Given<typeof listQuery>, Answered<typeof keys.keysAnswer>>;
   getKey: Operation<KeyParams, Key>;
@@ -94,7 +96,6 @@ export interface Operations extends DatasetOperations {
     Answered<typeof lifecycle.retentionAnswer>
   >;
   removeRetention: Operation<KeyParams, void>;
-
   /** For one import: what `wrapKey` of `stathera-kms/client` on Node takes. */
   getImportParameters: Operation<KeyParams & Given<typeof importing.parametersBody>, ImportParameters>;
   importKey: Operation<

@@ -119,7 +119,7 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
     { ciphertext: from, context }: RenewRequest,
     note: Note,
   ): Promise<Sealed> {
-    const target = { version: await keys.encrypting(to.key), context: to.context };
+    const target = { version: await keys.encrypting(to.key, 1, from.length), context: to.context };
     const moved = await messages.reseal({ version, parsed, context }, target);
     const ciphertext = header ? withWrapped(header, moved, from) : moved;
     keys.touch(version);
@@ -133,7 +133,7 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
       note(targetOf(key));
       const { dataKeyReuse: limits } = key;
       // A data key that is used again is a use when it is wrapped.
-      const version = await keys.encrypting(key, limits ? 0 : 1);
+      const version = await keys.encrypting(key, limits ? 0 : 1, request.plaintext.length);
       note({ ...targetOf(key), version: version.ordinal });
       const ciphertext = limits
         ? await payloads.sealAgain(version, request, { limits, count: () => keys.encrypting(key) })
@@ -172,7 +172,7 @@ export function createWork({ keys, hsm }: { keys: Keys; hsm: Hsm }) {
       const { count, bytes, context } = request;
       const key = await keys.find(principal, request.key);
       note(targetOf(key));
-      const version = await keys.encrypting(key, count);
+      const version = await keys.encrypting(key, count, count * bytes);
       note({ ...targetOf(key), version: version.ordinal });
       return await Promise.all(
         Array.from({ length: count }, async (): Promise<DataKey> => {

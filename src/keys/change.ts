@@ -3,21 +3,29 @@ import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import type { Algorithm } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
+import type { RotationRow } from '../store/rotation-rows.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { KeyRow, KeyVersionRow, VersionState } from '../store/schema.ts';
 import type { Store, StoreTransaction } from '../store/store.ts';
 import { type Key, type KeyView, keyNotFound, keyView, targetOf } from './key.ts';
+import type { RotationHooks } from './rotated.ts';
 import { requireAllowed } from './transitions.ts';
-import type { MakeVersion, Material } from './versions.ts';
+import { insertVersions, type MakeVersion, type Material } from './versions.ts';
 
 /** The changes of existing keys: read, authenticate, seal, and write only if nobody else did meanwhile. */
 export interface KeyChanges {
-  key(operation: Operation, key: Key, change: Partial<KeyRow>): Promise<KeyView>;
+  /** @param also commits with it */
+  key(
+    operation: Operation,
+    key: Key,
+    change: Partial<KeyRow>,
+    also?: (tx: StoreTransaction) => Promise<undefined>,
+  ): Promise<KeyView>;
   /**
    * A new version, with which the key makes everything from now on.
    * @param imported absent: the HSM makes it; `also` commits with it
    */
-  rotate(operation: Operation, key: Key, imported?: Imported): Promise<KeyView>;
+  rotate(operation: Operation, key: Key, cause: RotationRow['cause'], imported?: Imported): Promise<KeyView>;
   /** @throws key/version-state, key/conflict */
   version(operation: Operation, row: KeyVersionRow, state: VersionState): Promise<KeyVersionRow>;
 }
@@ -38,6 +46,7 @@ export function createKeyChanges({
   clock,
   makeVersion,
   lastUsed,
+  hooks,
 }: {
   store: Store;
   hsm: Hsm;
@@ -45,6 +54,7 @@ export function createKeyChanges({
   clock: Clock;
   makeVersion: MakeVersion;
   lastUsed: (keys: readonly KeyRow[]) => Promise<Map<string, number | undefined>>;
+  hooks: RotationHooks;
 }): KeyChanges {
   async function authenticRow(key: Key): Promise<KeyRow> {
     const row = await store.db.selectFrom('keys').selectAll().where('id', '=', key.id).executeTakeFirst();
@@ -80,9 +90,10 @@ export function createKeyChanges({
   }
 
   return {
-    key: async (operation, key, change) => await write(operation, await authenticRow(key), change),
+    key: async (operation, key, change, also) =>
+      await write(operation, await authenticRow(key), change, also),
 
-    async rotate(operation, key, imported) {
+    async rotate(operation, key, cause, imported) {
       const row = await authenticRow(key);
       const ordinal = row.current_ordinal + 1;
       const version = await makeVersion(
@@ -91,13 +102,20 @@ export function createKeyChanges({
         imported?.material,
       );
       operation.target({ ...targetOf(key), version: ordinal });
+      const record = await hooks.rotated({
+        ...{ keyId: row.id, keyName: row.name, namespaceId: row.namespace_id, cause, at: clock.now() },
+        from: { ordinal: row.current_ordinal, id: row.current_version_id },
+        to: { ordinal, id: version.id },
+        by: operation.caller.principal,
+      });
       return await write(
         operation,
         row,
         { current_version_id: version.id, current_ordinal: ordinal },
         async (tx) => {
           const answer = await imported?.also(tx);
-          await version.insert(tx);
+          await insertVersions(tx, [version]);
+          await record(tx);
           return answer;
         },
       );

@@ -87,7 +87,7 @@ async function register(
     await tx.deleteFrom('system_key_transports').where('root_id', '=', rootId).execute();
     await tx.deleteFrom('root_transport_keys').where('root_id', '=', rootId).execute();
     await tx.insertInto('root_transport_keys').values(row).execute();
-    if (outbox) await insertOutbox(tx, outbox);
+    if (outbox) await insertOutbox(tx, [outbox]);
   });
   return row;
 }
@@ -164,7 +164,7 @@ async function takeServiceKeys(parts: Parts, recordRow: SystemKeyRow, confirmati
       .where('root_id', '=', hsm.rootId)
       .where('namespace_id', '=', serviceNamespaceId)
       .execute();
-    await insertOutbox(tx, outbox);
+    await insertOutbox(tx, [outbox]);
   });
   return taken.length;
 }

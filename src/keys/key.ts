@@ -15,6 +15,7 @@ import {
 } from '../crypto/suites.ts';
 import type { KeyRef } from '../hsm/hsm.ts';
 import type { KeyRow, KeyState, KeyVersionRow, VersionState } from '../store/schema.ts';
+import type { RotateAfter } from './rotated.ts';
 import { splitSeedBlob } from './sealed-seed.ts';
 
 /** A key as its operations see it. */
@@ -30,6 +31,8 @@ export interface Key {
   readonly dataKeyReuse?: ReuseLimits;
   /** Its versions are imported, none is made. */
   readonly external: boolean;
+  /** Absent: nothing but the suite's limit counts its uses. */
+  readonly rotateAfter?: RotateAfter;
 }
 
 /** A version of a key, ready for use in the HSM. */
@@ -136,6 +139,7 @@ export function keyFromRow(row: KeyRow): Key {
     currentOrdinal: row.current_ordinal,
     external: row.origin === 'external',
     ...reuseOf(row),
+    ...(row.rotate_after !== null && { rotateAfter: JSON.parse(row.rotate_after) as RotateAfter }),
   };
 }
 

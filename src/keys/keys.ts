@@ -10,7 +10,7 @@ import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { Revision } from '../store/revision.ts';
 import type { KeyState, KeyVersionRow, VersionState } from '../store/schema.ts';
-import { isUniqueViolation, type Store } from '../store/store.ts';
+import { isUniqueViolation, type Store, type StoreTransaction } from '../store/store.ts';
 import { createKeyChanges, type Imported } from './change.ts';
 import {
   type Key,
@@ -23,11 +23,13 @@ import {
 } from './key.ts';
 import { createKeyListing } from './listing.ts';
 import { createLookup } from './lookup.ts';
+import { createRotateMany, type RotateMany } from './rotate-many.ts';
+import type { RotateAfter, RotationHooks } from './rotated.ts';
 import { createSigners, type Signers } from './signers.ts';
 import type { SystemKeys } from './system-keys.ts';
 import { createUsableVersions, type UsableVersions } from './usable.ts';
 import { createUsage } from './usage.ts';
-import { createVersionMaker } from './versions.ts';
+import { createVersionMaker, insertVersions } from './versions.ts';
 
 export interface CreateKeyRequest {
   readonly name: string;
@@ -69,6 +71,15 @@ export interface Keys extends UsableVersions, Signers {
     key: Key,
     imported: Imported<Answer>,
   ): Promise<KeyView & Answer>;
+  /** What a version is replaced after, inside `use`; `also` commits with it. @throws key/conflict */
+  setRotateAfter(
+    operation: Operation,
+    key: Key,
+    after: RotateAfter | null,
+    also: (tx: StoreTransaction) => Promise<undefined>,
+  ): Promise<void>;
+  /** For what the service rotates by itself. */
+  readonly many: RotateMany;
   /** The way for another capability to use one key: finds it, authorizes, runs `work`, and records it. */
   use<T>(
     caller: Caller,
@@ -95,6 +106,7 @@ export function createKeys({
   operations,
   clock,
   revision,
+  hooks,
   limit = { keys: 50_000, versions: 50_000 },
   onRotationFailed,
 }: {
@@ -104,6 +116,7 @@ export function createKeys({
   operations: Operations;
   clock: Clock;
   revision: Revision;
+  hooks: RotationHooks;
   /** Keys and versions kept in memory. */
   limit?: { keys: number; versions: number };
   /** Told when a rotation that the usage limit forces did not succeed. */
@@ -131,6 +144,7 @@ export function createKeys({
     clock,
     makeVersion,
     lastUsed: listing.lastUsed,
+    hooks,
   });
 
   const use: Keys['use'] = (caller, action, ref, work) =>
@@ -144,7 +158,7 @@ export function createKeys({
   async function forceRotation(version: KeyVersion): Promise<void> {
     await use(serviceCaller(version.namespaceId), 'keys.rotate', version.keyId, async (key, operation) => {
       if (key.currentVersionId !== version.id || key.external) return;
-      await changes.rotate(operation, key);
+      await changes.rotate(operation, key, 'usage');
     });
   }
 
@@ -162,13 +176,15 @@ export function createKeys({
           ? undefined
           : await makeVersion({ id, namespaceId, algorithm: request.algorithm }, 1);
         const now = clock.now();
+        const { purpose, protection } = suites[request.algorithm];
+        const schedule = await hooks.created({ id, namespaceId, purpose, external, at: now });
         const row = await rows.seal('keys', {
           id,
           namespace_id: namespaceId,
           name,
           algorithm: request.algorithm,
-          purpose: suites[request.algorithm].purpose,
-          protection: suites[request.algorithm].protection,
+          purpose,
+          protection,
           exportable: 0,
           state: 'enabled' as const,
           description: request.description,
@@ -177,6 +193,7 @@ export function createKeys({
           current_ordinal: version ? 1 : 0,
           origin: external ? ('external' as const) : null,
           data_key_reuse: reuseText(request.dataKeyReuse),
+          rotate_after: schedule.rotateAfter,
           created_at: now,
           updated_at: now,
           revision: 1,
@@ -189,7 +206,8 @@ export function createKeys({
             if (!isUniqueViolation(error)) throw error;
             throw new ServiceError('key/exists', 'A key of this name exists.');
           }
-          await version?.insert(tx);
+          if (version) await insertVersions(tx, [version]);
+          await schedule.insert(tx);
           return keyView(row, undefined);
         });
       });
@@ -226,9 +244,13 @@ export function createKeys({
             'key/external',
             'The versions of this key are imported: import the next one.',
           );
-        return changes.rotate(operation, key);
+        return changes.rotate(operation, key, 'manual');
       }),
 
+    async setRotateAfter(operation, key, after, also) {
+      await changes.key(operation, key, { rotate_after: after && JSON.stringify(after) }, also);
+    },
+    many: createRotateMany({ store, rows, clock, makeVersion }),
     use,
     find: lookup.find,
     describeVersion: listing.describeVersion,
@@ -237,7 +259,7 @@ export function createKeys({
       operation: Operation,
       key: Key,
       imported: Imported<Answer>,
-    ) => (await changes.rotate(operation, key, imported)) as KeyView & Answer,
+    ) => (await changes.rotate(operation, key, 'import', imported)) as KeyView & Answer,
     ...createUsableVersions({ lookup, usage, clock }),
     ...createSigners({ store, lookup }),
     touch: (version) => usage.touch(version.id),

@@ -27,6 +27,6 @@ export async function removeToken(
     await tx.deleteFrom('system_key_wrappings').where('root_id', '=', rootId).execute();
     await tx.deleteFrom('root_transport_keys').where('root_id', '=', rootId).execute();
     await tx.deleteFrom('roots').where('id', '=', rootId).execute();
-    await insertOutbox(tx, outbox);
+    await insertOutbox(tx, [outbox]);
   });
 }

@@ -31,10 +31,10 @@ export type Use = 'make' | 'open' | 'show';
 /** The version of a key that an operation may use, by the key's purpose and by both states. */
 export interface UsableVersions {
   /**
-   * The version to encrypt with, its uses counted (default 1).
+   * The version to encrypt with, its uses counted (default 1), and its bytes where the key asks for that.
    * @throws key/wrong-purpose, key/disabled, key/version-disabled, key/version-expired, key/usage-exhausted, key/conflict
    */
-  encrypting(key: Key, uses?: number): Promise<CipherVersion>;
+  encrypting(key: Key, uses?: number, bytes?: number): Promise<CipherVersion>;
   /**
    * The version to decrypt with; undefined when it is none of this key.
    * @throws key/wrong-purpose, key/disabled, key/version-disabled, key/version-expired
@@ -88,13 +88,13 @@ export function createUsableVersions({
   }
 
   return {
-    async encrypting(key, uses = 1) {
+    async encrypting(key, uses = 1, bytes = 0) {
       if (key.suite.purpose !== 'encrypt') throw wrongPurpose();
       if (key.state !== 'enabled') throw disabled();
       const version = asCipher(await lookup.current(key));
       if (version.state !== 'enabled') throw versionDisabled();
       requireLive(version);
-      await usage.take(version, uses);
+      await usage.take(version, uses, bytes, key.rotateAfter);
       usage.touch(version.id);
       return version;
     },

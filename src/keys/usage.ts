@@ -6,6 +6,7 @@ import type { RowAuthenticator } from '../store/rows.ts';
 import type { KeyUsageRow } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
 import type { CipherVersion } from './key.ts';
+import type { RotateAfter } from './rotated.ts';
 
 /**
  * Counts the uses of key versions without a write a use: each process reserves a block durably before it
@@ -13,10 +14,13 @@ import type { CipherVersion } from './key.ts';
  */
 export interface Usage {
   /**
-   * Takes `uses` of the version's allowance; resolves without waiting while the reserved block lasts.
+   * Takes `uses`, and where the key counts them `bytes`, of the version's allowance; resolves without waiting while the
+   * reserved block lasts.
+   * @param after what the key is rotated after: a block is a 64th of it, so that the count is at most that far off for
+   *   each process
    * @throws key/usage-exhausted at the suite's limit (NIST SP 800-38D §8.3)
    */
-  take(version: CipherVersion, uses: number): Promise<void>;
+  take(version: CipherVersion, uses: number, bytes?: number, after?: RotateAfter): Promise<void>;
   /** Marks a version as used now, in memory. */
   touch(versionId: string): void;
   /** When it was last used, as far as this process knows without the store. Milliseconds. */
@@ -29,7 +33,14 @@ export interface Usage {
 
 interface Block {
   remaining: number;
+  bytes: number;
+  /** What the key was rotated after when it was reserved. */
+  readonly after: RotateAfter;
 }
+
+const nothing: RotateAfter = {};
+/** So many blocks make what a key is rotated after. */
+const blocksOfLimit = 64;
 
 export const blockUses = 2 ** 20;
 const blocksLimit = 50_000;
@@ -56,29 +67,35 @@ export function createUsage({
   let flushed: Promise<void> = Promise.resolve();
 
   /** Adds to the durable count; compare-and-set, so that processes never share a block. */
-  async function reserve(version: CipherVersion, uses: number): Promise<Block> {
+  async function reserve(version: CipherVersion, rest: Block | undefined, wanted: Block): Promise<Block> {
     const { refuseAfterUses, rotateAfterUses } = version.suite;
+    const { encryptions = rotateAfterUses, bytes = Number.POSITIVE_INFINITY } = wanted.after;
     for (let attempt = 0; attempt < 10; attempt += 1) {
       const row = await usageRow(store, rows, version.id);
-      const reserved = row.reserved + uses;
-      if (reserved >= rotateAfterUses) onRotationDue(version);
+      const reserved = Math.max(0, row.reserved + wanted.remaining - (rest?.remaining ?? 0));
+      const reservedBytes =
+        wanted.after.bytes === undefined
+          ? row.reserved_bytes
+          : Math.max(0, (row.reserved_bytes ?? 0) + wanted.bytes - (rest?.bytes ?? 0));
+      if (reserved >= Math.min(encryptions, rotateAfterUses) || (reservedBytes ?? 0) >= bytes)
+        onRotationDue(version);
       if (reserved > refuseAfterUses) {
         throw new ServiceError(
           'key/usage-exhausted',
           'This version has encrypted as often as is safe: rotate the key.',
         );
       }
-      if (await writeReserved(store, rows, row, reserved)) return { remaining: uses };
+      if (await writeReserved(store, rows, row, reserved, reservedBytes)) return { ...wanted };
     }
     throw new ServiceError('key/conflict', 'The usage count is being changed by others: try again.');
   }
 
   /** Emptied first: whoever still encrypts reserves anew instead of using what is given back. */
   async function giveBack(versionId: string, block: Block): Promise<void> {
-    const rest = block.remaining;
-    block.remaining = 0;
+    const rest = emptied(block);
     const row = await usageRow(store, rows, versionId);
-    await writeReserved(store, rows, row, row.reserved - rest);
+    const bytes = row.reserved_bytes === null ? null : Math.max(0, row.reserved_bytes - rest.bytes);
+    await writeReserved(store, rows, row, row.reserved - rest.remaining, bytes);
   }
 
   async function writeTouched(): Promise<void> {
@@ -100,16 +117,23 @@ export function createUsage({
   }
 
   return {
-    async take(version, uses) {
+    async take(version, uses, bytes = 0, after = nothing) {
+      const counted = after.bytes === undefined ? 0 : bytes;
+      let rest: Block | undefined;
       for (;;) {
         const block =
-          blocks.peek(version.id) ?? (await blocks.get(version.id, () => reserve(version, blockUses)));
-        if (block.remaining >= uses) {
+          blocks.peek(version.id) ??
+          (await blocks.get(version.id, () => reserve(version, rest, blockFor(after, uses, counted))));
+        if (block.remaining >= uses && block.bytes >= counted && isFor(block, after)) {
           block.remaining -= uses;
+          block.bytes -= counted;
           return;
         }
-        // Whoever comes first drops the spent block; what is left of it is forfeited.
-        if (blocks.peek(version.id) === block) blocks.delete(version.id);
+        // Whoever comes first drops the block, and takes what is left of it into the next.
+        rest = undefined;
+        if (blocks.peek(version.id) !== block) continue;
+        blocks.delete(version.id);
+        rest = emptied(block);
       }
     },
     touch(versionId) {
@@ -129,6 +153,31 @@ export function createUsage({
       blocks.clear();
     },
   };
+}
+
+function blockFor(after: RotateAfter, uses: number, bytes: number): Block {
+  const share = (limit: number) => Math.ceil(limit / blocksOfLimit);
+  const { encryptions, bytes: byteLimit } = after;
+  return {
+    remaining: Math.max(
+      uses,
+      encryptions === undefined ? blockUses : Math.min(blockUses, share(encryptions)),
+    ),
+    bytes: byteLimit === undefined ? 0 : Math.max(bytes, share(byteLimit)),
+    after,
+  };
+}
+
+function isFor(block: Block, { encryptions, bytes }: RotateAfter): boolean {
+  return block.after.encryptions === encryptions && block.after.bytes === bytes;
+}
+
+/** Nobody takes from it any more. @returns what was left */
+function emptied(block: Block): Block {
+  const rest = { ...block };
+  block.remaining = 0;
+  block.bytes = 0;
+  return rest;
 }
 
 /** What cannot be given back is forfeited, as after a crash: it must not keep the rest from closing. */
@@ -170,16 +219,18 @@ async function writeReserved(
   rows: RowAuthenticator,
   row: KeyUsageRow,
   reserved: number,
+  reservedBytes: number | null,
 ): Promise<boolean> {
   const next = await rows.seal('key_usage', {
     version_id: row.version_id,
     namespace_id: row.namespace_id,
     reserved,
+    reserved_bytes: reservedBytes,
     revision: row.revision + 1,
   });
   const result = await store.db
     .updateTable('key_usage')
-    .set({ reserved: next.reserved, revision: next.revision, mac: next.mac })
+    .set({ reserved, reserved_bytes: reservedBytes, revision: next.revision, mac: next.mac })
     .where('version_id', '=', row.version_id)
     .where('revision', '=', row.revision)
     .executeTakeFirst();

@@ -6,6 +6,7 @@ import { publicKeyOf } from '../crypto/kem/pairs.ts';
 import { schemes } from '../crypto/signatures/schemes.ts';
 import { type Algorithm, suites } from '../crypto/suites.ts';
 import type { Hsm, KeyRef } from '../hsm/hsm.ts';
+import type { KeyUsageRow, KeyVersionRow } from '../store/schema.ts';
 import type { StoreTransaction } from '../store/store.ts';
 import { versionIdBytes } from './key.ts';
 import { makeSeedBlob, type SeedMaker } from './sealed-seed.ts';
@@ -14,8 +15,21 @@ import type { SystemKeys } from './system-keys.ts';
 /** A version that exists in the HSM's wrapping and in memory, not yet in the store. */
 export interface NewVersion {
   readonly id: string;
-  /** Writes the version and its usage count. */
-  insert(tx: StoreTransaction): Promise<void>;
+  readonly row: KeyVersionRow;
+  readonly counter: KeyUsageRow;
+}
+
+/** Writes versions and their usage counts. */
+export async function insertVersions(tx: StoreTransaction, made: readonly NewVersion[]): Promise<void> {
+  if (made.length === 0) return;
+  await tx
+    .insertInto('key_versions')
+    .values(made.map(({ row }) => row))
+    .execute();
+  await tx
+    .insertInto('key_usage')
+    .values(made.map(({ counter }) => counter))
+    .execute();
 }
 
 interface OfKey {
@@ -45,7 +59,7 @@ export type MakeVersion = (key: OfKey, ordinal: number, material?: Material) => 
 
 /**
  * Makes versions: generated in the HSM, wrapped under the namespace's KEK or sealed, rows authenticated. Nothing is
- * durable until `insert` commits; a crash before leaves nothing behind, in the token neither.
+ * durable until `insertVersions` commits; a crash before leaves nothing behind, in the token neither.
  */
 export function createVersionMaker({
   hsm,
@@ -88,7 +102,7 @@ export function createVersionMaker({
     const id = newId();
     const { purpose, protection } = suites[key.algorithm];
     const { blob, publicKey } = await makeBlob(key, id, kek, material);
-    const version = await rows.seal('key_versions', {
+    const row = await rows.seal('key_versions', {
       id,
       namespace_id: key.namespaceId,
       key_id: key.id,
@@ -97,7 +111,7 @@ export function createVersionMaker({
       usage: purpose,
       protection,
       exportable: 0,
-      state: 'enabled',
+      state: 'enabled' as const,
       kek_id: kek.id,
       public_key: publicKey ?? null,
       blob,
@@ -107,20 +121,8 @@ export function createVersionMaker({
       revision: 1,
     });
     const counter = await rows.seal('key_usage', {
-      version_id: id,
-      namespace_id: key.namespaceId,
-      reserved: 0,
-      revision: 1,
+      ...{ version_id: id, namespace_id: key.namespaceId, reserved: 0, reserved_bytes: null, revision: 1 },
     });
-    return {
-      id,
-      async insert(tx) {
-        await tx.insertInto('key_versions').values(version).execute();
-        await tx
-          .insertInto('key_usage')
-          .values({ ...counter, last_used_at: null })
-          .execute();
-      },
-    };
+    return { id, row, counter: { ...counter, last_used_at: null } };
   };
 }

@@ -9,6 +9,7 @@ import { advisory, type Dialect } from './dialects.ts';
 import { firstTables } from './first-tables.ts';
 import { createJobTables, createLeaseTable } from './job-tables.ts';
 import { createLifecycleTables } from './lifecycle-tables.ts';
+import { createRotationTables } from './rotation-tables.ts';
 import type { Schema } from './schema.ts';
 
 export interface Migration {
@@ -145,10 +146,16 @@ const lifecycle: Migration = { number: 10, name: 'lifecycle', oldestCode: 6, up:
 
 const datasets: Migration = { number: 11, name: 'datasets', oldestCode: 6, up: createDatasetTables };
 
+/**
+ * Code before it makes keys without a schedule, and refuses the rows in which a new column is set; what it rotates has
+ * no place in the history, and its date stays.
+ */
+const rotation: Migration = { number: 12, name: 'rotation', oldestCode: 6, up: createRotationTables };
+
 /** In order, without gaps; a landed migration is never edited. */
 export const migrations: readonly Migration[] = [
   ...[first, dataKeyReuse, leases, imports, changes],
-  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle, datasets],
+  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle, datasets, rotation],
 ];
 
 /**

@@ -29,6 +29,7 @@ const layouts = {
     1: keyColumns,
     2: [...keyColumns, 'data_key_reuse'],
     3: [...keyColumns, 'data_key_reuse', 'origin'],
+    4: [...keyColumns, 'data_key_reuse', 'origin', 'rotate_after'],
   },
   key_versions: { 1: versionColumns, 2: [...versionColumns, 'origin', 'expires_at'] },
   import_wrapping_keys: {
@@ -37,7 +38,23 @@ const layouts = {
       ...['expires_at', 'revision'],
     ],
   },
-  key_usage: { 1: ['version_id', 'namespace_id', 'reserved', 'revision'] },
+  key_usage: {
+    1: ['version_id', 'namespace_id', 'reserved', 'revision'],
+    2: ['version_id', 'namespace_id', 'reserved', 'revision', 'reserved_bytes'],
+  },
+  rotation_schedules: {
+    1: [
+      ...['key_id', 'namespace_id', 'source', 'policy', 'paused', 'due_at', 'act_at', 'reckoned_at'],
+      ...['failures', 'error_code', 'revision'],
+    ],
+  },
+  rotation_defaults: { 1: ['namespace_id', 'policy', 'purposes', 'updated_at', 'revision'] },
+  rotations: {
+    1: [
+      ...['namespace_id', 'key_id', 'to_ordinal', 'to_version_id', 'from_ordinal', 'from_version_id'],
+      ...['cause', 'due_at', 'by_kind', 'by_id', 'by_name', 'rotated_at'],
+    ],
+  },
   tokens: {
     1: [
       ...['id', 'namespace_id', 'name', 'secret_hash', 'scopes', 'key_patterns', 'created_at', 'expires_at'],
@@ -99,7 +116,7 @@ export type AuthenticatedTable = keyof typeof layouts;
 
 /** Columns that no MAC covers. */
 type Uncovered =
-  | ('mac' | 'last_used_at' | 'next_at' | 'holder' | 'fence' | 'beat' | 'quiet_milliseconds')
+  | ('mac' | 'last_used_at' | 'next_at' | 'shard' | 'holder' | 'fence' | 'beat' | 'quiet_milliseconds')
   | 'contributions';
 type Row<Table extends AuthenticatedTable> = Omit<Schema[Table], Uncovered>;
 

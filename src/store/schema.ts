@@ -9,6 +9,7 @@ import type {
 } from './dataset-rows.ts';
 import type { JobChunkRow, JobRow } from './job-rows.ts';
 import type { DestructionRow, RetentionRow } from './lifecycle-rows.ts';
+import type { RotationDefaultRow, RotationRow, RotationScheduleRow } from './rotation-rows.ts';
 
 /**
  * The tables as the code sees them: one schema for every database. Ids are UUID text, times are
@@ -53,6 +54,9 @@ export interface Schema {
   dataset_epoch_keys: DatasetEpochKeyRow;
   contributions: ContributionRow;
   contribution_ciphertexts: ContributionCiphertextRow;
+  rotation_schedules: RotationScheduleRow;
+  rotation_defaults: RotationDefaultRow;
+  rotations: RotationRow;
 }
 
 /** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */
@@ -128,6 +132,8 @@ export interface KeyRow {
   data_key_reuse: string | null;
   /** `external`: its versions are imported, none is made; null where the HSM makes them. */
   origin: 'external' | null;
+  /** JSON object of `encryptions`, `bytes`: a version is replaced after so many. */
+  rotate_after: string | null;
   created_at: number;
   updated_at: number;
   revision: number;
@@ -178,6 +184,8 @@ export interface KeyUsageRow {
   namespace_id: string;
   /** Uses handed out in blocks so far: an upper bound of those made. */
   reserved: number;
+  /** Bytes handed out likewise; null while nothing asks for their count. */
+  reserved_bytes: number | null;
   revision: number;
   mac: Uint8Array;
   /** Informational, written in bulk, not covered by the MAC. */

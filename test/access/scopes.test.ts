@@ -154,6 +154,43 @@ const rows: readonly Row[] = [
     request: async () => ['PATCH', `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }],
   },
   {
+    ...{ operationId: 'getRotationPolicy', action: 'rotation.describe', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', `/v1/keys/${key}/rotation-policy`],
+  },
+  {
+    ...{
+      operationId: 'setRotationPolicy',
+      action: 'rotation.set-policy',
+      allowed: ['keys:admin'],
+      status: 200,
+    },
+    request: async () => ['PATCH', `/v1/keys/${key}/rotation-policy`, { policy: { everyDays: 9 } }],
+  },
+  {
+    ...{ operationId: 'planRotation', action: 'rotation.describe', allowed: anyKeys, status: 200 },
+    request: async () => ['POST', `/v1/keys/${key}/rotation-plan`, {}],
+  },
+  {
+    ...{ operationId: 'listRotations', action: 'rotation.history', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', `/v1/keys/${key}/rotations`],
+  },
+  {
+    ...{ operationId: 'getDefaultRotationPolicy', action: 'rotation.describe-default', allowed: anyKeys },
+    ...{ status: 200, request: async () => ['GET', '/v1/rotation/default-policy'] },
+  },
+  {
+    ...{ operationId: 'setDefaultRotationPolicy', action: 'rotation.set-default', allowed: ['keys:admin'] },
+    ...{ status: 200, request: async () => ['PATCH', '/v1/rotation/default-policy', { policy: null }] },
+  },
+  {
+    ...{ operationId: 'listUpcomingRotations', action: 'rotation.list', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', '/v1/rotation/upcoming'],
+  },
+  {
+    ...{ operationId: 'getRotationStatus', action: 'rotation.list', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', '/v1/rotation/status'],
+  },
+  {
     ...{
       operationId: 'destroyKeyVersions',
       action: 'keys.plan-destruction',

@@ -14,6 +14,7 @@ const routes = allRoutes({
   ...{ decryption: unused, publicKeys: unused, signing: unused, imports: unused, coverage: unused },
   lifecycle: unused,
   aggregation: unused,
+  ...{ rotation: unused, rotationDefaults: unused, rotationOverview: unused },
   ...{ namespaces: unused, tokens: unused, jobs: unused, audit: unused, operations: unused },
 });
 
@@ -157,7 +158,7 @@ test('the types turn the right members', () => {
   }
   visit(jsonOf(batchItem, 'input'));
   // NumberMember and ByteMember of src/client/types.ts.
-  expect([...numbers].toSorted()).toEqual(['epoch', 'limit', 'ordinal', 'version']);
+  expect([...numbers].toSorted()).toEqual(['days', 'epoch', 'limit', 'ordinal', 'version']);
   expect([...bytes].toSorted()).toEqual([
     ...['aad', 'bytes', 'checkValue', 'ciphertext', 'confirmation', 'context', 'derived', 'digest', 'enc'],
     ...[

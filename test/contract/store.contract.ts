@@ -367,6 +367,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
             'namespaces',
             'root_transport_keys',
             'roots',
+            ...['rotation_defaults', 'rotation_schedules', 'rotations'],
             'schema_migrations',
             'system_key_transports',
             'system_key_wrappings',

@@ -44,7 +44,7 @@ async function place() {
     async version(reserved = 0, algorithm: Algorithm = 'aes-256-gcm'): Promise<CipherVersion> {
       const ids = { id: newId(), keyId: newId(), namespaceId: newId() };
       const { id, namespaceId } = ids;
-      const row = { version_id: id, namespace_id: namespaceId, reserved, revision: 1 };
+      const row = { version_id: id, namespace_id: namespaceId, reserved, reserved_bytes: null, revision: 1 };
       const sealed = await rows.seal('key_usage', row);
       await store.db
         .insertInto('key_usage')

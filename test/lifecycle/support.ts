@@ -13,6 +13,7 @@ import { openSystemKeys } from '../../src/keys/system-keys.ts';
 import type { Coverage } from '../../src/lifecycle/coverage.ts';
 import { createLifecycle } from '../../src/lifecycle/lifecycle.ts';
 import { createMacWork } from '../../src/macs/macs.ts';
+import { createRotationHooks } from '../../src/rotation/hooks.ts';
 import { createSigningWork } from '../../src/signing/work.ts';
 import { createRevision } from '../../src/store/revision.ts';
 import { openSqliteStore } from '../../src/store/sqlite.ts';
@@ -47,6 +48,7 @@ export async function openParts({
   const operations = createOperations({ audit, store, clock, revision, confirm: async () => undefined });
   const keys = createKeys({
     ...{ store, hsm, systemKeys, operations, clock, revision },
+    hooks: createRotationHooks({ store, rows: systemKeys.rows, clock }),
     onRotationFailed: () => undefined,
   });
   const logged: string[] = [];

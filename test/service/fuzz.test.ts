@@ -103,6 +103,7 @@ async function rightRequests(): Promise<Pool['right']> {
     createCsr: { key: 'fuzz-signing', at: 'csr', body: { subject: { commonName: 'fuzz' } } },
     authSeal: { key: 'fuzz-agreeing', at: 'auth-seal', body: sealing },
     encapsulate: { key: 'fuzz-pair', body: {} },
+    planRotation: { key: 'fuzz-mac', at: 'rotation-plan', body: { policy: { everyDays: 9 } } },
     seal: { key: 'fuzz-pair', body: { plaintext } },
     sendExport: { key: 'fuzz-pair', at: 'send-export', body: {} },
     mac: { key: 'fuzz-mac', body: { message: plaintext } },

@@ -177,6 +177,39 @@ const successes: Readonly<
       { ciphertext: encrypted, hash: 'sha256', oaepLabel: '', version: 1 },
     ],
   ],
+  getRotationPolicy: async () => [[200, `/v1/keys/${key}/rotation-policy`]],
+  setRotationPolicy: async () => [
+    [200, `/v1/keys/${key}/rotation-policy`, { paused: true }],
+    [200, `/v1/keys/${key}/rotation-policy`, { policy: { everySeconds: 86_400 }, paused: false }],
+    [
+      200,
+      `/v1/keys/${key}/rotation-policy`,
+      {
+        policy: {
+          cron: { expression: '0 3 1 * *', timeZone: 'Europe/Berlin' },
+          after: { encryptions: 1_000_000, bytes: 1_000_000_000 },
+          jitterSeconds: 60,
+          windows: { timeZone: 'UTC', opens: [{ days: ['sat', 'sun'], at: '01:00', minutes: 120 }] },
+        },
+      },
+    ],
+    [200, `/v1/keys/${key}/rotation-policy`, { policy: null }],
+    [200, `/v1/keys/${key}/rotation-policy`, { policy: { everyDays: 30 } }],
+  ],
+  planRotation: async () => [
+    [200, `/v1/keys/${key}/rotation-plan`, { policy: { everyDays: 30 }, days: 400 }],
+  ],
+  listRotations: async () => [
+    [200, `/v1/keys/${key}/rotations?limit=1`],
+    [200, `/v1/keys/${key}/rotations?cursor=2`],
+  ],
+  getDefaultRotationPolicy: async () => [[200, '/v1/rotation/default-policy']],
+  setDefaultRotationPolicy: async () => [
+    [200, '/v1/rotation/default-policy', { policy: null, purposes: ['sign'], existingKeys: true }],
+    [200, '/v1/rotation/default-policy', { policy: { everyDays: 30 } }],
+  ],
+  listUpcomingRotations: async () => [[200, '/v1/rotation/upcoming?limit=1&days=999']],
+  getRotationStatus: async () => [[200, '/v1/rotation/status']],
   getImportParameters: async () => [
     [200, `/v1/keys/${key}/import-parameters`, {}],
     [200, `/v1/keys/${key}/import-parameters`, { wrapping: 'hpke-x-wing', expiresInSeconds: 60 }],
@@ -670,6 +703,9 @@ test('tells of every route', async () => {
       imports: unused,
       lifecycle: unused,
       aggregation: unused,
+      rotation: unused,
+      rotationDefaults: unused,
+      rotationOverview: unused,
       decryption: unused,
       namespaces: unused,
       jobs: unused,

@@ -110,6 +110,8 @@ function valueOf(document: Document, given: Schema, pool: Pool, place = ''): fc.
   if (place === 'name') return fc.constantFrom(...pool.keys, marker, 'fuzz-a', 'fuzz-b').chain(grown);
   // Most contexts are those of the ciphertexts, and few keys are disabled: else nothing could be opened for long.
   if (place === 'context') return fc.oneof(fc.constantFrom({}, { table: 'row' }), objectOf(schema, at));
+  if (place === 'timeZone') return fc.constantFrom('UTC', 'Europe/Berlin', 'Mars/Base', marker);
+  if (place === 'expression') return fc.constantFrom('0 3 1 * *', '* * * * *', '0 0 30 2 *', marker);
   // Another takes seconds: a pair of RSA is made.
   if (place === 'wrapping') return fc.constant('hpke-x-wing');
   if (place === 'state')
@@ -124,7 +126,7 @@ function valueOf(document: Document, given: Schema, pool: Pool, place = ''): fc.
     case 'integer':
       return fc.integer({
         min: Number(schema['minimum'] ?? 0),
-        max: Math.min(Number(schema['maximum'] ?? 5), 2000),
+        max: Math.max(Number(schema['minimum'] ?? 0), Math.min(Number(schema['maximum'] ?? 5), 2000)),
       });
     case 'array':
       return fc.array(at(schema['items'], place), {

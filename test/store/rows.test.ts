@@ -69,7 +69,13 @@ test('other MACs are refused', async () => {
   for (const mac of macs) {
     await expect(rows.verify('key_versions', { ...sealed, mac })).rejects.toMatchObject(altered);
   }
-  const usage = { version_id: newId(), namespace_id: newId(), reserved: 1, revision: 1 };
+  const usage = {
+    version_id: newId(),
+    namespace_id: newId(),
+    reserved: 1,
+    reserved_bytes: null,
+    revision: 1,
+  };
   const { mac } = await rows.seal('key_usage', usage);
   await rows.verify('key_usage', { ...usage, last_used_at: 99, mac });
   await expect(rows.verify('key_versions', { ...sealed, mac })).rejects.toMatchObject(altered);
@@ -129,6 +135,7 @@ const keyRow = (): Omit<KeyRow, 'mac'> => ({
     updated_at: 1,
     data_key_reuse: null,
     origin: null,
+    rotate_after: null,
   },
 });
 
