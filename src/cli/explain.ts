@@ -21,7 +21,7 @@ export function explain(error: unknown, environment: Environment): string {
   if (error.name === 'FileExists')
     return `${error.message}: write over it with --force, or elsewhere with -o`;
   // These say themselves what to do.
-  if (['ConfigError', 'Failed', 'SpoolFull'].includes(error.name)) return error.message;
+  if (['ConfigError', 'Failed', 'RowRefused', 'SpoolFull'].includes(error.name)) return error.message;
   return isOfSystem(error) ? ofSystem(error) : `${error.name}: ${error.message}`;
 }
 

@@ -5,6 +5,7 @@ import { version } from '../version.ts';
 import { addAuditCommands } from './audit.ts';
 import { addBenchCommand } from './bench.ts';
 import { addCompletionCommand } from './completion.ts';
+import { addContributeCommand } from './contribute.ts';
 import { addFileCommands } from './files.ts';
 import { programHelp } from './help.ts';
 import { addHsmCommands } from './hsm.ts';
@@ -35,6 +36,7 @@ export function createProgram(surroundings: Surroundings): Command {
     .showHelpAfterError('(stathera --help lists the commands)');
   addFileCommands(program, surroundings);
   addSignatureCommands(program, surroundings);
+  addContributeCommand(program, surroundings);
   addKeyCommands(program, surroundings);
   addTokenCommands(program, surroundings);
   addNamespaceCommands(program, surroundings);

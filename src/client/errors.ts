@@ -11,6 +11,9 @@ export const clientErrorCodes = [
   'client/not-stathera',
   'client/answer-invalid',
   'client/answer-too-large',
+  'client/manifest-invalid',
+  'client/manifest-refused',
+  'client/encryption-failed',
 ] as const;
 
 export type ClientErrorCode = (typeof clientErrorCodes)[number];

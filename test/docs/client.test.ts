@@ -38,7 +38,11 @@ test('the examples of docs/client.md run, with right types', async () => {
   expect(examples.length).toBeGreaterThan(5);
   const program = examples.map(({ code }) => `${code}\nconsole.log('${mark}');`).join('\n');
   const file = join(folder, 'program.ts');
-  writeFileSync(file, `${program.replaceAll("'stathera-kms/client'", `'../${entry}'`)}\nexport {};\n`);
+  const aggregate = "'../../../src/client/node/aggregate/index.ts'";
+  const local = program
+    .replaceAll("'stathera-kms/client'", `'../${entry}'`)
+    .replaceAll("'stathera-kms/client/aggregate'", aggregate);
+  writeFileSync(file, `${local}\nexport {};\n`);
   const env = {
     ...process.env,
     NODE_NO_WARNINGS: '1',
