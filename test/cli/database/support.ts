@@ -23,10 +23,17 @@ export interface Application {
 }
 
 let server: Promise<TestPostgres> | undefined;
+let started: TestPostgres | undefined;
 
 export async function removeServer(): Promise<void> {
+  started = undefined;
   await (await server)?.remove();
   server = undefined;
+}
+
+/** The same, for who cannot wait for a promise. */
+export function removeServerNow(): void {
+  started?.removeNow();
 }
 
 export const kinds: readonly Application['kind'][] =
@@ -64,7 +71,8 @@ function openSqlite(): Application {
 async function openPostgres(): Promise<Application> {
   // It is never killed here.
   server ??= startPostgres(['fsync=off', 'synchronous_commit=off']);
-  const url = await (await server).createDatabase();
+  started = await server;
+  const url = await started.createDatabase();
   const pool = new pg.Pool({ connectionString: url, max: 4 });
   pool.on('error', () => undefined);
   return {
