@@ -1,5 +1,6 @@
 import { accessRoutes } from './access/routes.ts';
 import { datasetRoutes } from './aggregate/routes.ts';
+import { queryRoutes } from './aggregate/routes-queries.ts';
 import { auditRoutes } from './audit/routes.ts';
 import { coverageRoutes } from './coverage/routes.ts';
 import { decryptionRoutes } from './decryption/routes.ts';
@@ -20,6 +21,7 @@ type Capabilities = Parameters<typeof accessRoutes>[0] &
   Parameters<typeof rotationRoutes>[0] &
   Parameters<typeof auditRoutes>[0] & {
     readonly aggregation: Parameters<typeof datasetRoutes>[0];
+    readonly queries: Parameters<typeof queryRoutes>[0];
     readonly jobs: Parameters<typeof jobRoutes>[0];
     readonly keys: Parameters<typeof keyRoutes>[0];
     readonly envelopes: Parameters<typeof envelopeRoutes>[0];
@@ -51,6 +53,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...macRoutes(capabilities.macs),
     ...signingRoutes(capabilities.signing),
     ...datasetRoutes(capabilities.aggregation),
+    ...queryRoutes(capabilities.queries),
     ...accessRoutes(capabilities),
     ...jobRoutes(capabilities.jobs),
     ...auditRoutes(capabilities),

@@ -203,15 +203,15 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     limits: config.rotation,
   });
   const { concurrency, retentionMilliseconds } = config.jobs;
+  const aggregation = createAggregation({ hsm, store, systemKeys, operations, clock });
   const jobs = createJobs({
     ...{ store, rows, clock, operations, audit, metrics, log: note, limits: { concurrency } },
-    kinds: [housekeeping({ store, clock, retentionMilliseconds }), ...rotation.kinds],
+    kinds: [housekeeping({ store, clock, retentionMilliseconds }), ...rotation.kinds, ...aggregation.kinds],
   });
   const coverage = createCoverage({ store, rows, keys, clock });
   const lifecycle = createLifecycle({
     ...{ keys, store, hsm, systemKeys, clock, coverage, limits: config.lifecycle, log: note },
   });
-  const aggregation = createAggregation({ hsm, store, systemKeys, operations, clock });
   const app = createHttpApp({
     routes: allRoutes({
       ...{
@@ -227,6 +227,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
       ...{
         imports,
         aggregation,
+        queries: aggregation.queries(jobs),
         decryption: createDecryption({ keys, hsm }),
         coverage,
         namespaces,

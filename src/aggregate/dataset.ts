@@ -2,57 +2,11 @@ import { covers, type Principal } from '../access/caller.ts';
 import type { AuditTarget } from '../audit/entry.ts';
 import { toBase64 } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
-import {
-  type ColumnShape,
-  type DatasetShape,
-  type GroupShape,
-  type Layout,
-  layoutOf,
-} from '../crypto/homomorphic/layout.ts';
+import { type Layout, layoutOf } from '../crypto/homomorphic/layout.ts';
 import { type ParameterSet, type ParameterSetName, parameterSets } from '../crypto/homomorphic/parameters.ts';
 import { uploadBytes } from '../crypto/homomorphic/upload.ts';
 import type { DatasetEpochRow, DatasetRow, EpochState } from '../store/dataset-rows.ts';
-
-export const statistics = [
-  ...(['count', 'sum', 'mean', 'variance', 'standard-deviation', 'weighted-sum'] as const),
-  ...(['histogram', 'group-by'] as const),
-] as const;
-export type Statistic = (typeof statistics)[number];
-
-/** Of whole numbers: what they count is `unit` times 10^-scale. */
-export interface Column extends ColumnShape {
-  readonly scale: number;
-  readonly unit: string;
-}
-
-export interface Definition {
-  readonly columns: readonly Column[];
-  readonly groups: readonly GroupShape[];
-}
-
-/** What two datasets that an answer must not tell apart differ in: all of one contributor, or one row. */
-export type Neighbouring = 'contributor' | 'row';
-
-export interface Policy {
-  readonly statistics: readonly Statistic[];
-  readonly rowsPerContribution: number;
-  /** An epoch takes so many. */
-  readonly contributions: number;
-  /** Of them one contributor's. */
-  readonly contributionsPerContributor: number;
-  /** Contributors that an answer is over at least. */
-  readonly minimumCohort: number;
-  /** Of each analyst, over all answers of the dataset. */
-  readonly budget: { readonly epsilon: number; readonly delta: number };
-  readonly neighbouring: Neighbouring;
-  /** Answers are over parts that do not overlap, or over the same one. */
-  readonly partitioned: boolean;
-  /** Names or ids of principals, or prefixes of names that end in `*`. */
-  readonly contributors: readonly string[];
-  readonly analysts: readonly string[];
-  /** Seconds after its end until an epoch is shredded; absent: never by itself. */
-  readonly retentionSeconds?: number | undefined;
-}
+import { type Definition, type Policy, shapeOf } from './definition.ts';
 
 /** A dataset as its operations see it. */
 export interface Dataset {
@@ -112,15 +66,6 @@ export function datasetView(dataset: Dataset): DatasetView {
     verificationKey: toBase64(dataset.verificationKey),
     contributionBytes: uploadBytes(parameters, dataset.layout),
   };
-}
-
-/** What the layout of contributions is made from. */
-export function shapeOf(
-  { columns, groups }: Definition,
-  { statistics: allowed, rowsPerContribution, contributions }: Policy,
-): DatasetShape {
-  const squares = allowed.includes('variance') || allowed.includes('standard-deviation');
-  return { columns, groups, squares, rowsPerContribution, contributions };
 }
 
 /** A pair of encryption keys and what was contributed under it. Times in milliseconds. */

@@ -11,16 +11,14 @@ import type { DatasetEpochRow, DatasetRow } from '../store/dataset-rows.ts';
 import { isUniqueViolation, type Store, type StoreTransaction } from '../store/store.ts';
 import {
   type DatasetView,
-  type Definition,
   datasetFromRow,
   datasetTarget,
   datasetView,
   type EpochView,
   epochView,
   mayContribute,
-  type Policy,
-  shapeOf,
 } from './dataset.ts';
+import { type Definition, type Policy, shapeOf } from './definition.ts';
 import type { Epochs, NewEpoch } from './epochs.ts';
 import { type DatasetLookup, isVisible } from './lookup.ts';
 import { shred } from './shredding.ts';

@@ -22,8 +22,11 @@ const epochSuite = { name: 'dataset/epoch', keyBytes: 32 } as const;
 
 /** A dataset, as far as an epoch's manifest is about it, and its signing key. */
 export type DatasetWithSigner = Omit<Dataset, 'layout' | 'currentEpoch'> & {
-  readonly signer: Pick<DatasetRow, 'kek_id' | 'signing_blob'>;
+  readonly signer: SignerRow;
 };
+
+/** Where a dataset's signing key is. */
+type SignerRow = Pick<DatasetRow, 'id' | 'namespace_id' | 'kek_id' | 'signing_blob'>;
 
 export interface NewEpoch {
   readonly row: DatasetEpochRow;
@@ -38,6 +41,8 @@ export interface Epochs {
     readonly signingBlob: Uint8Array;
     readonly verificationKey: Uint8Array;
   }>;
+  /** The seed of a dataset's signing key, for the caller to wipe. */
+  signerSeed(row: SignerRow): Promise<Uint8Array>;
   /** Makes an epoch's keys, which takes half a second. */
   make(dataset: DatasetWithSigner, ordinal: number): Promise<NewEpoch>;
   /** The public key, as the authenticated row has its hash. */
@@ -96,6 +101,11 @@ export function createEpochs({
     }
   }
 
+  async function signerSeed(row: SignerRow): Promise<Uint8Array> {
+    const owner = { idBytes: ownerIds(row.id, row.id, row.namespace_id), suite: signingSuite };
+    return await open(row.id, row.kek_id, row.signing_blob, owner);
+  }
+
   async function keysOf(row: DatasetEpochRow): Promise<DatasetEpochKeyRow> {
     const found = await store.db
       .selectFrom('dataset_epoch_keys')
@@ -115,6 +125,8 @@ export function createEpochs({
       return { kekId: kek.id, signingBlob: blob, verificationKey: publicKey };
     },
 
+    signerSeed,
+
     async make(dataset, ordinal) {
       const { namespaceId, id: datasetId, parameters } = dataset;
       const id = newId();
@@ -124,11 +136,9 @@ export function createEpochs({
       const seed = await open(id, kek.id, blob, owner);
       const place = { namespaceId, datasetId, epochId: id, parameters: parameters.name };
       const keys = await makeKeys({ parameters: parameters.name, seed, place }).finally(() => wipe(seed));
-      const signing = { idBytes: ownerIds(datasetId, datasetId, namespaceId), suite: signingSuite };
-      const { kek_id: kekId, signing_blob: signingBlob } = dataset.signer;
       const openedAt = clock.now();
       const publicKeyHash = sha256(keys.publicKey);
-      const manifest = signManifest(await open(datasetId, kekId, signingBlob, signing), dataset, {
+      const manifest = signManifest(await signerSeed(dataset.signer), dataset, {
         ...{ id, ordinal, openedAt, publicKeyHash },
       });
       const sealed = await rows.seal('dataset_epochs', {
@@ -183,6 +193,6 @@ function altered(): ServiceError {
   });
 }
 
-function shredded(): ServiceError {
+export function shredded(): ServiceError {
   return new ServiceError('dataset/epoch-shredded', 'The epoch was shredded: nothing of it can be read.');
 }

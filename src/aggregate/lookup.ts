@@ -25,6 +25,8 @@ export interface DatasetLookup {
    * @throws dataset/not-found, also when the principal neither manages datasets, nor may contribute to this one, nor ask
    */
   find(principal: Principal, ref: string): Promise<FoundDataset>;
+  /** For the service itself. @throws dataset/not-found */
+  byId(id: string): Promise<FoundDataset>;
   /** @param ordinal `current`: the one that takes contributions. @throws dataset/epoch-not-found */
   epoch(dataset: Dataset, ordinal: number | 'current'): Promise<DatasetEpochRow>;
 }
@@ -36,19 +38,30 @@ export function createDatasetLookup({
   store: Store;
   rows: RowAuthenticator;
 }): DatasetLookup {
+  async function authenticated(row: DatasetRow | undefined): Promise<FoundDataset> {
+    if (!row) throw datasetNotFound();
+    await rows.verify('datasets', row);
+    return { dataset: datasetFromRow(row), row };
+  }
+
   return {
+    async byId(id) {
+      return await authenticated(
+        await store.db.selectFrom('datasets').selectAll().where('id', '=', id).executeTakeFirst(),
+      );
+    },
+
     async find(principal, ref) {
-      const row = await store.db
-        .selectFrom('datasets')
-        .selectAll()
-        .where('namespace_id', '=', principal.namespaceId)
-        .where(isId(ref) ? 'id' : 'name', '=', ref)
-        .executeTakeFirst();
-      if (!row) throw datasetNotFound();
-      await rows.verify('datasets', row);
-      const dataset = datasetFromRow(row);
-      if (!isVisible(principal, dataset)) throw datasetNotFound();
-      return { dataset, row };
+      const found = await authenticated(
+        await store.db
+          .selectFrom('datasets')
+          .selectAll()
+          .where('namespace_id', '=', principal.namespaceId)
+          .where(isId(ref) ? 'id' : 'name', '=', ref)
+          .executeTakeFirst(),
+      );
+      if (!isVisible(principal, found.dataset)) throw datasetNotFound();
+      return found;
     },
 
     async epoch(dataset, ordinal) {

@@ -1,14 +1,13 @@
-import { toBase64, utf8, wipe } from '../core/bytes.ts';
-import { ed25519 } from '../crypto/signatures/ed25519.ts';
-import { inputOf } from '../crypto/signatures/schemes.ts';
+import { toBase64, wipe } from '../core/bytes.ts';
 import type { Dataset } from './dataset.ts';
+import { signStatement } from './signed.ts';
 
 // What a contributor relies on before it encrypts anything: that this public key is of this dataset's epoch, what its
 // numbers mean, how they are laid out, and what was promised of the answers. A JWS (RFC 7515) by the dataset's own key,
 // EdDSA (RFC 8037); `typ` keeps it apart from everything else that is signed so.
 
-const manifestType = 'stathera-epoch+jws';
-const manifestFormat = 'stathera/dataset/epoch/v1';
+export const manifestType = 'stathera-epoch+jws';
+export const manifestFormat = 'stathera/dataset/epoch/v1';
 
 /** What of an epoch is signed, as JSON. */
 export interface EpochOfManifest {
@@ -25,11 +24,9 @@ export function signManifest(
   dataset: Omit<Dataset, 'layout' | 'currentEpoch'>,
   epoch: EpochOfManifest,
 ): string {
-  const header = JSON.stringify({ alg: 'EdDSA', kid: dataset.id, typ: manifestType });
-  const signed = `${base64url(utf8(header))}.${base64url(utf8(manifestText(dataset, epoch)))}`;
   try {
-    const input = inputOf(ed25519, { form: 'message', bytes: utf8(signed) });
-    return `${signed}.${base64url(ed25519.sign(seed, input))}`;
+    const statement = { typ: manifestType, datasetId: dataset.id };
+    return signStatement(seed, statement, manifestText(dataset, epoch));
   } finally {
     wipe(seed);
   }
@@ -53,8 +50,4 @@ function manifestText(
     definition,
     policy: promised,
   });
-}
-
-function base64url(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64url');
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { parameterSetNames } from '../crypto/homomorphic/parameters.ts';
 import { base64Text, keyNameSchema, keyRefSchema, plainText, timestampText } from '../http/validation.ts';
 import { violate } from '../http/violations.ts';
-import { statistics } from './dataset.ts';
+import { neighbourings, statistics } from './definition.ts';
 
 const ordinalText = z
   .string()
@@ -124,12 +124,12 @@ const policy = z.strictObject({
     })
     .meta({ description: 'Of each analyst, over all answers of the dataset.' }),
   neighbouring: z
-    .enum(['contributor', 'row'])
+    .enum(neighbourings)
     .optional()
     .transform((value) => value ?? 'contributor')
     .meta({
       description:
-        'What an answer must not tell whether it is there: all of a contributor, or one row. ' +
+        'What an answer must not tell whether it is there, or is there with other values: all of a contributor, or one row. ' +
         'Default `contributor`.',
     }),
   partitioned: z
@@ -190,7 +190,7 @@ export const datasetAnswer = z.object({
     contributionsPerContributor: z.int(),
     minimumCohort: z.int(),
     budget: z.object({ epsilon: z.number(), delta: z.number() }),
-    neighbouring: z.enum(['contributor', 'row']),
+    neighbouring: z.enum(neighbourings),
     partitioned: z.boolean(),
     contributors: z.array(z.string()),
     analysts: z.array(z.string()),

@@ -6,6 +6,7 @@ import { addAuditCommands } from './audit.ts';
 import { addBenchCommand } from './bench.ts';
 import { addCompletionCommand } from './completion.ts';
 import { addContributeCommand } from './contribute.ts';
+import { addDatasetCommands } from './datasets.ts';
 import { addFileCommands } from './files.ts';
 import { programHelp } from './help.ts';
 import { addHsmCommands } from './hsm.ts';
@@ -41,6 +42,7 @@ export function createProgram(surroundings: Surroundings): Command {
   addTokenCommands(program, surroundings);
   addNamespaceCommands(program, surroundings);
   addJobCommands(program, surroundings);
+  addDatasetCommands(program, surroundings);
   addAuditCommands(program, surroundings);
   addBenchCommand(program, surroundings);
   addMachineCommands(program, surroundings);

@@ -28,6 +28,8 @@ export type {
   KeyVersion,
   ListOptions,
   Namespace,
+  Query,
+  QueryEstimate,
   Readiness,
   RewrapLine,
   RewrapLineAnswer,

@@ -1,5 +1,6 @@
 import { datasetOperations } from './operations-datasets.ts';
 import { lifecycleOperations } from './operations-lifecycle.ts';
+import { queryOperations } from './operations-queries.ts';
 import { rewrappingOperations } from './operations-rewrapping.ts';
 import { rotationOperations } from './operations-rotation.ts';
 import { sealingOperations } from './operations-sealing.ts';
@@ -231,6 +232,7 @@ export const operations = {
   },
 
   ...datasetOperations,
+  ...queryOperations,
 
   createNamespace: {
     method: 'POST',

@@ -1,12 +1,16 @@
 import type * as aggregate from '../aggregate/routes-schemas.ts';
+import type * as queries from '../aggregate/routes-schemas-queries.ts';
 import type { listQuery } from '../http/validation.ts';
 import type { List, Operation } from './type-parts.ts';
 import type { Answered, Given } from './type-wire.ts';
 
 export type Dataset = Answered<typeof aggregate.datasetAnswer>;
 export type Epoch = Answered<typeof aggregate.epochAnswer>;
+export type Query = Answered<typeof queries.queryAnswer>;
+export type QueryEstimate = Answered<typeof queries.estimateAnswer>;
 
 type DatasetParams = Given<typeof aggregate.datasetParams>;
+type QueryParams = DatasetParams & Given<typeof queries.queryBody>;
 
 /** Operations on datasets and their epochs. */
 export interface DatasetOperations {
@@ -24,4 +28,12 @@ export interface DatasetOperations {
     Given<typeof aggregate.contributeParams> & { readonly upload: Uint8Array },
     Answered<typeof aggregate.contributionAnswer>
   >;
+
+  /** Made into an answer by a job; the same query asked again is the same one, and costs nothing. */
+  queryDataset: Operation<QueryParams, Query>;
+  /** What it would cost, and how exact the answer would be. */
+  estimateQuery: Operation<QueryParams, QueryEstimate>;
+  listQueries: List<DatasetParams & Given<typeof listQuery>, Answered<typeof queries.queriesAnswer>>;
+  getQuery: Operation<Given<typeof queries.queryParams>, Query>;
+  getBudget: Operation<DatasetParams, Answered<typeof queries.budgetAnswer>>;
 }

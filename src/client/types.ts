@@ -18,7 +18,7 @@ import type { DatasetOperations } from './types-datasets.ts';
 import type { RotationOperations } from './types-rotation.ts';
 
 export type { CallOptions, ListOptions } from './type-parts.ts';
-export type { Dataset, Epoch } from './types-datasets.ts';
+export type { Dataset, Epoch, Query, QueryEstimate } from './types-datasets.ts';
 export type { RotationPolicy } from './types-rotation.ts';
 
 // The members of each operation, from the schemas that the service checks them with. Only types: nothing of the

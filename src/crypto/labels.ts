@@ -27,6 +27,10 @@ export const labels = {
   exchangeConfirm: 'stathera/exchange/confirm/v1',
   /** AAD of the secret key of a dataset's epoch. */
   datasetSecretKey: 'stathera/dataset/secret-key/v1',
+  /** Key of the noise of an epoch's answers. */
+  datasetNoise: 'stathera/dataset/noise/v1',
+  /** What is asked, and of which rows: an answer's noise is drawn by it. */
+  datasetComputation: 'stathera/dataset/computation/v1',
   /** A key on its way into the service, sealed by HPKE. */
   importKey: 'stathera/import/v1',
   /** Keys derived from an ECDH agreement. */

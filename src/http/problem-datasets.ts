@@ -30,6 +30,27 @@ export const datasetProblems = {
     title: 'The epoch is shredded',
     meaning: 'Its secret key and what was contributed are gone.',
   },
+  'dataset/epoch-open': {
+    status: 409,
+    title: 'The epoch is open',
+    meaning: 'It still takes contributions: close it by opening the next, then ask.',
+  },
+  'dataset/query-not-found': {
+    status: 404,
+    title: 'No such query',
+    meaning: 'It does not exist, or another analyst asked it.',
+  },
+  'dataset/query-refused': {
+    status: 403,
+    title: 'The dataset does not answer this',
+    meaning:
+      'Its policy does not allow it, it overlaps what was answered, or too few contributed: which one is not told.',
+  },
+  'dataset/budget-exhausted': {
+    status: 409,
+    title: 'The budget does not suffice',
+    meaning: 'The answer costs more than is left to the caller; budgets of a dataset never grow.',
+  },
   'contribution/refused': {
     status: 422,
     title: 'The contribution is refused',

@@ -119,30 +119,40 @@ function createContext(options: AttemptOptions, lost: AbortSignal) {
     Math.max(10, Math.ceil(limits.stallMilliseconds / 20)),
   ).unref();
 
+  const write: ChunkContext['commit'] = async (
+    step,
+    apply,
+    within = { change: (work) => store.transaction(work) },
+  ) => {
+    if (over || unsure || lost.aborted) throw leaseLost();
+    if (stop.aborted) throw new GivenBack();
+    const prepared = await chunks.change(held, stepColumns(step));
+    unsure = true;
+    const answer = await within
+      .change(async (tx) => {
+        // First: the transaction begins with a change, so that no other comes between what it reads and writes.
+        await prepared.write(tx);
+        return await apply(tx);
+      })
+      .catch((error: unknown) => {
+        unsure = isServiceError(error, 'store/unavailable', 'audit/unavailable');
+        throw error;
+      });
+    unsure = false;
+    held.row = prepared.row;
+    committedAt = clock.monotonic();
+    return answer;
+  };
+
   const context: ChunkContext = {
     caller: options.caller,
     signal: AbortSignal.any([lost, stop, stalled.signal]),
-    async commit(step, apply, within = { change: (work) => store.transaction(work) }) {
-      if (over || unsure || lost.aborted) throw leaseLost();
-      if (stop.aborted) throw new GivenBack();
-      const prepared = await chunks.change(held, stepColumns(step));
-      unsure = true;
-      const answer = await within
-        .change(async (tx) => {
-          // First: the transaction begins with a change, so that no other comes between what it reads and writes.
-          await prepared.write(tx);
-          return await apply(tx);
-        })
-        .catch((error: unknown) => {
-          unsure = isServiceError(error, 'store/unavailable', 'audit/unavailable');
-          throw error;
-        });
-      unsure = false;
-      held.row = prepared.row;
-      committedAt = clock.monotonic();
+    async commit(step, apply, within) {
+      const answer = await write(step, apply, within);
       if (options.turnIsOver()) throw new GivenBack();
       return answer;
     },
+    report: (step) => write(step, async () => undefined),
   };
 
   return {

@@ -46,6 +46,11 @@ export interface ChunkContext {
     apply: (tx: StoreTransaction) => Promise<T>,
     within?: Pick<Operation, 'change'>,
   ): Promise<T>;
+  /**
+   * Commits how far the chunk is, of work that cannot go on from a cursor: it does not give way to others.
+   * @throws lease/lost
+   */
+  report(step: Step): Promise<void>;
 }
 
 /** A kind of work. Its handler goes on from `chunk.cursor`: what it did after its last `commit` is done again. */

@@ -9,6 +9,7 @@ import { advisory, type Dialect } from './dialects.ts';
 import { firstTables } from './first-tables.ts';
 import { createJobTables, createLeaseTable } from './job-tables.ts';
 import { createLifecycleTables } from './lifecycle-tables.ts';
+import { createQueryTables } from './query-tables.ts';
 import { createRotationTables } from './rotation-tables.ts';
 import type { Schema } from './schema.ts';
 
@@ -152,10 +153,12 @@ const datasets: Migration = { number: 11, name: 'datasets', oldestCode: 6, up: c
  */
 const rotation: Migration = { number: 12, name: 'rotation', oldestCode: 6, up: createRotationTables };
 
+const queries: Migration = { number: 13, name: 'queries', oldestCode: 6, up: createQueryTables };
+
 /** In order, without gaps; a landed migration is never edited. */
 export const migrations: readonly Migration[] = [
   ...[first, dataKeyReuse, leases, imports, changes],
-  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle, datasets, rotation],
+  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle, datasets, rotation, queries],
 ];
 
 /**

@@ -110,6 +110,15 @@ const layouts = {
       ...['ciphertext_digests', 'created_at', 'revision'],
     ],
   },
+  dataset_queries: {
+    1: [
+      ...['id', 'namespace_id', 'dataset_id', 'analyst', 'digest', 'query', 'units', 'numbers'],
+      ...['created_at', 'answered_at', 'revision'],
+    ],
+  },
+  dataset_budgets: {
+    1: ['dataset_id', 'analyst', 'namespace_id', 'units', 'answers', 'regions', 'revision'],
+  },
 } as const satisfies { [Table in keyof Schema]?: Record<number, readonly string[]> };
 
 export type AuthenticatedTable = keyof typeof layouts;
@@ -117,7 +126,7 @@ export type AuthenticatedTable = keyof typeof layouts;
 /** Columns that no MAC covers. */
 type Uncovered =
   | ('mac' | 'last_used_at' | 'next_at' | 'shard' | 'holder' | 'fence' | 'beat' | 'quiet_milliseconds')
-  | 'contributions';
+  | ('contributions' | 'job');
 type Row<Table extends AuthenticatedTable> = Omit<Schema[Table], Uncovered>;
 
 export interface RowAuthenticator {

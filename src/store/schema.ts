@@ -9,6 +9,7 @@ import type {
 } from './dataset-rows.ts';
 import type { JobChunkRow, JobRow } from './job-rows.ts';
 import type { DestructionRow, RetentionRow } from './lifecycle-rows.ts';
+import type { DatasetBudgetRow, DatasetQueryRow } from './query-rows.ts';
 import type { RotationDefaultRow, RotationRow, RotationScheduleRow } from './rotation-rows.ts';
 
 /**
@@ -57,6 +58,8 @@ export interface Schema {
   rotation_schedules: RotationScheduleRow;
   rotation_defaults: RotationDefaultRow;
   rotations: RotationRow;
+  dataset_queries: DatasetQueryRow;
+  dataset_budgets: DatasetBudgetRow;
 }
 
 /** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */

@@ -1,6 +1,7 @@
 import { constants, publicEncrypt } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient, wrapKey } from '../../src/client/node/index.ts';
+import { newId } from '../../src/core/ids.ts';
 import { makeDataset, salaries } from '../aggregate/support.ts';
 import { type Answer, startTestService, type TestService } from '../support/service.ts';
 import {
@@ -62,6 +63,10 @@ let encrypted: string;
 let authenticating: string;
 let mac: unknown;
 let dataset: string;
+const notAnswered = {
+  ...{ statistic: 'weighted-sum', column: 'salary', epochs: [1], epsilon: 0.1 },
+  weights: { group: 'department', labels: { sales: 1 } },
+};
 let otherNamespace: string;
 /** Of the service itself: to see it takes service:admin beside a scope for jobs. */
 let job: string;
@@ -398,6 +403,32 @@ const rows: readonly Row[] = [
     ...{ operationId: 'contribute', action: 'datasets.contribute', allowed: [], status: 201 },
     otherwise: { 'datasets:contribute': 'contribution/refused' },
     request: async () => ['POST', `/v1/datasets/${dataset}/epochs/1/contributions/1`, 'x'],
+  },
+  {
+    // Of what the dataset does not answer: whoever may ask is told that.
+    ...{ operationId: 'queryDataset', action: 'datasets.query', allowed: [], status: 201 },
+    otherwise: { 'datasets:query': 'dataset/query-refused' },
+    request: async () => ['POST', `/v1/datasets/${dataset}/queries`, notAnswered],
+  },
+  {
+    ...{ operationId: 'estimateQuery', action: 'datasets.estimate', allowed: [], status: 200 },
+    otherwise: { 'datasets:query': 'dataset/query-refused' },
+    request: async () => ['POST', `/v1/datasets/${dataset}/queries/dry-run`, notAnswered],
+  },
+  {
+    ...{ operationId: 'listQueries', action: 'datasets.list-queries', status: 200 },
+    allowed: ['datasets:query'],
+    request: async () => ['GET', `/v1/datasets/${dataset}/queries`],
+  },
+  {
+    ...{ operationId: 'getQuery', action: 'datasets.read-query', allowed: [], status: 200 },
+    otherwise: { 'datasets:query': 'dataset/query-not-found' },
+    request: async () => ['GET', `/v1/datasets/${dataset}/queries/${newId()}`],
+  },
+  {
+    ...{ operationId: 'getBudget', action: 'datasets.read-budget', status: 200 },
+    allowed: ['datasets:query'],
+    request: async () => ['GET', `/v1/datasets/${dataset}/budget`],
   },
   {
     ...{ operationId: 'createNamespace', action: 'access.create-namespace', allowed: ['service:admin'] },

@@ -13,7 +13,7 @@ const routes = allRoutes({
   ...{ keys: unused, envelopes: unused, exchanges: unused, sealings: unused, macs: unused },
   ...{ decryption: unused, publicKeys: unused, signing: unused, imports: unused, coverage: unused },
   lifecycle: unused,
-  aggregation: unused,
+  ...{ aggregation: unused, queries: unused },
   ...{ rotation: unused, rotationDefaults: unused, rotationOverview: unused },
   ...{ namespaces: unused, tokens: unused, jobs: unused, audit: unused, operations: unused },
 });

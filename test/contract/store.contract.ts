@@ -355,7 +355,15 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
           'idempotency',
         ],
         ...['import_wrapping_keys', 'key_retention', 'key_usage', 'key_versions', 'keys'],
-        ...['contribution_ciphertexts', 'contributions', 'dataset_epoch_keys', 'dataset_epochs', 'datasets'],
+        ...[
+          'contribution_ciphertexts',
+          'contributions',
+          'dataset_budgets',
+          'dataset_epoch_keys',
+          'dataset_epochs',
+          'dataset_queries',
+          'datasets',
+        ],
       ];
       expect(tables).toEqual(
         [

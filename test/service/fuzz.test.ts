@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createClient, wrapKey } from '../../src/client/node/index.ts';
 import { errorCodes } from '../../src/core/errors.ts';
 import { freshName, makeKey, makeToken, plaintext, seal, waitingJob } from '../access/support.ts';
+import { agesDataset, makeContributors } from '../aggregate/asking.ts';
 import { epochKey, salaries, uploadFor } from '../aggregate/support.ts';
 import { startTestService, type TestService } from '../support/service.ts';
 import { type Document, type Received, readDocument } from './document.ts';
@@ -122,6 +123,9 @@ async function datasetRequests(): Promise<
   const created = await service.call('POST', '/v1/datasets', { name: 'fuzz-dataset', ...salaries });
   expect(created.status, created.text).toBe(201);
   const upload = await uploadFor(await epochKey(service, 'fuzz-dataset'));
+  const askable = await agesDataset(service, await makeContributors(service, 5));
+  const count = { statistic: 'count', epochs: [1], epsilon: 1 };
+  const asked = await service.call('POST', `/v1/datasets/${askable}/queries`, count);
   return [
     ['createDataset', 'POST', '/v1/datasets', { name: 'fuzz-other', ...salaries }],
     ['getDataset', 'GET', path],
@@ -130,6 +134,11 @@ async function datasetRequests(): Promise<
     ['contribute', 'POST', `${path}/epochs/1/contributions/1`, upload],
     ['openEpoch', 'POST', `${path}/epochs`, {}],
     ['shredEpoch', 'POST', `${path}/epochs/1/shred`, {}],
+    ['queryDataset', 'POST', `/v1/datasets/${askable}/queries`, { ...count, epsilon: 2 }],
+    ['estimateQuery', 'POST', `/v1/datasets/${askable}/queries/dry-run`, count],
+    ['listQueries', 'GET', `/v1/datasets/${askable}/queries`],
+    ['getQuery', 'GET', `/v1/datasets/${askable}/queries/${String(asked.body['id'])}`],
+    ['getBudget', 'GET', `/v1/datasets/${askable}/budget`],
   ];
 }
 

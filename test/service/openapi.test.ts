@@ -7,6 +7,7 @@ import { newId } from '../../src/core/ids.ts';
 import { createMetrics } from '../../src/core/metrics.ts';
 import { createHttpApp } from '../../src/http/server.ts';
 import { freshName, makeKey, makeToken, plaintext, seal, waitingJob } from '../access/support.ts';
+import { agesDataset, makeContributors } from '../aggregate/asking.ts';
 import { epochKey, makeDataset, salaries, uploadFor } from '../aggregate/support.ts';
 import { type CallOptions, startTestService, type TestService } from '../support/service.ts';
 import { type Document, type Operation, readDocument } from './document.ts';
@@ -25,6 +26,18 @@ const mu = Buffer.alloc(64).toString('base64');
 let job: string;
 /** A token that may do nothing but read the audit log, and one that may do nothing else. */
 let dataset: string;
+/** One that can be asked, and what was asked of it; made for the first who needs it. */
+let asked: Promise<{ dataset: string; queryId: string }> | undefined;
+function askable() {
+  asked ??= makeAskable();
+  return asked;
+}
+async function makeAskable() {
+  const made = await agesDataset(service, await makeContributors(service, 5));
+  const query = { statistic: 'histogram', column: 'age', epochs: [1], epsilon: 1, groupBy: ['department'] };
+  const { body } = await service.call('POST', `/v1/datasets/${made}/queries`, query);
+  return { dataset: made, queryId: String(body['id']) };
+}
 let kept: string;
 let upload: Uint8Array;
 let reader: string;
@@ -393,6 +406,35 @@ const successes: Readonly<
   shredEpoch: async () => [[200, `/v1/datasets/${dataset}/epochs/1/shred`, {}]],
   getEpochKey: async () => [[200, `/v1/datasets/${dataset}/epoch-key`]],
   contribute: async () => [[201, `/v1/datasets/${kept}/epochs/1/contributions/1`, upload]],
+  queryDataset: async () => [
+    [
+      201,
+      `/v1/datasets/${(await askable()).dataset}/queries`,
+      { statistic: 'count', epochs: [1], epsilon: 1 },
+    ],
+    [
+      ...([201, `/v1/datasets/${(await askable()).dataset}/queries`] as const),
+      {
+        ...{ statistic: 'weighted-sum', column: 'age', epochs: [1], epsilon: 0.5, byEpoch: true },
+        ...{ where: { department: ['legal', 'sales'] }, groupBy: ['department'] },
+        weights: { group: 'department', labels: { sales: 2, legal: -1 } },
+      },
+    ],
+  ],
+  estimateQuery: async () => [
+    [
+      ...([200, `/v1/datasets/${(await askable()).dataset}/queries/dry-run`] as const),
+      { statistic: 'variance', column: 'age', epochs: [1], epsilon: 1 },
+    ],
+  ],
+  listQueries: async () => [
+    [200, `/v1/datasets/${(await askable()).dataset}/queries?limit=1`],
+    [200, `/v1/datasets/${(await askable()).dataset}/queries`],
+  ],
+  getQuery: async () => [
+    [200, `/v1/datasets/${(await askable()).dataset}/queries/${(await askable()).queryId}`],
+  ],
+  getBudget: async () => [[200, `/v1/datasets/${(await askable()).dataset}/budget`]],
   createNamespace: async () => [
     [201, '/v1/access/namespaces', { name: freshName('made') }],
     [201, '/v1/access/namespaces', { name: freshName('made'), region: 'eu-1' }],
@@ -467,6 +509,20 @@ const keysOfExamples: Readonly<Record<string, string>> = {
   },
 };
 
+/** What the dataset's policy does not have. */
+const notAllowed = {
+  ...{ statistic: 'weighted-sum', column: 'salary', epochs: [1], epsilon: 0.1 },
+  weights: { group: 'department', labels: { sales: 1 } },
+};
+
+/** Counts over one epoch. */
+const countOf = (epoch: number, epsilon = 1) => ({ statistic: 'count', epochs: [epoch], epsilon });
+
+/** The first example's key is there by now, and the example's dataset has analysts of its own. */
+const refusedExamples: Readonly<Record<string, string>> = {
+  ...{ createKey: 'key/exists', queryDataset: 'access/denied', estimateQuery: 'access/denied' },
+};
+
 /** Guarantees that the examples of the document can be sent as they are. */
 test('examples work', async () => {
   await makeKey(service, 'payments');
@@ -483,9 +539,9 @@ test('examples work', async () => {
       .replace('{epoch}', '1');
     // An example disables the key; the key of the first example is there by now.
     await service.call('PATCH', '/v1/keys/payments', { state: 'enabled' });
-    const taken = operation.operationId === 'createKey';
     const [status, code] = await checked(operation, path, operation.example);
-    if (taken) expect(code).toBe('key/exists');
+    const refusal = refusedExamples[operation.operationId];
+    if (refusal !== undefined) expect(code).toBe(refusal);
     else expect([operation.operationId, status < 300]).toEqual([operation.operationId, true]);
     expect(document.bodyFaults(operation.operationId, operation.example)).toEqual([]);
     sent += 1;
@@ -619,6 +675,27 @@ test('refuses each in its way', async () => {
       `/v1/datasets/${kept}/epochs/1/contributions/1`,
       new Uint8Array(9),
     ],
+    [
+      'getQuery',
+      404,
+      'dataset/query-not-found',
+      `/v1/datasets/${(await askable()).dataset}/queries/${newId()}`,
+    ],
+    ['queryDataset', 403, 'dataset/query-refused', `/v1/datasets/${dataset}/queries`, notAllowed],
+    [
+      'queryDataset',
+      409,
+      'dataset/epoch-open',
+      `/v1/datasets/${(await askable()).dataset}/queries`,
+      countOf(2),
+    ],
+    [
+      'estimateQuery',
+      400,
+      'request/invalid',
+      `/v1/datasets/${(await askable()).dataset}/queries/dry-run`,
+      countOf(1, 101),
+    ],
     ['getJob', 404, 'job/not-found', '/v1/jobs/none'],
     ['cancelJob', 404, 'job/not-found', '/v1/jobs/none/cancel', {}],
     ['listJobs', 400, 'request/invalid', '/v1/jobs?cursor=x'],
@@ -706,6 +783,7 @@ test('tells of every route', async () => {
       rotation: unused,
       rotationDefaults: unused,
       rotationOverview: unused,
+      queries: unused,
       decryption: unused,
       namespaces: unused,
       jobs: unused,

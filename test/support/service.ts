@@ -88,16 +88,19 @@ export async function startTestService({
   dataDir,
   env = {},
   token: given,
+  program = mainFile,
 }: {
   dataDir?: string;
   env?: Readonly<Record<string, string>>;
   /** Of a node that was enrolled, and so has no first token of its own. */
   token?: string;
+  /** Another entry of the same service, as tests of faults have. */
+  program?: string;
 } = {}): Promise<TestService> {
   const place = dataDir === undefined ? await newPlace(env) : { directory: dataDir, database: {} };
   const { directory, database } = place;
   const settings = { ...database, ...env };
-  const child = spawn(process.execPath, [mainFile, 'serve'], {
+  const child = spawn(process.execPath, [program, 'serve'], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: childEnvironment({ STATHERA_LISTEN: '127.0.0.1:0', STATHERA_DATA_DIR: directory, ...settings }),
