@@ -20,6 +20,7 @@ const overBoth = [
   'test/access/{lifetime,namespaces,recorded,tokens}.test.ts',
   'test/aggregate/contributions.test.ts',
   'test/envelope/roundtrip.test.ts',
+  'test/events/events.test.ts',
   'test/keys/keys.test.ts',
   'test/lifecycle/lifecycle.test.ts',
 ];

@@ -5,6 +5,7 @@ import { auditRoutes } from './audit/routes.ts';
 import { coverageRoutes } from './coverage/routes.ts';
 import { decryptionRoutes } from './decryption/routes.ts';
 import { envelopeRoutes } from './envelope/routes.ts';
+import { eventRoutes } from './events/routes.ts';
 import { exchangeRoutes } from './exchange/routes.ts';
 import { sealingRoutes } from './exchange/routes-sealing.ts';
 import type { AnyRoute } from './http/route.ts';
@@ -25,6 +26,7 @@ type Capabilities = Parameters<typeof accessRoutes>[0] &
     readonly jobs: Parameters<typeof jobRoutes>[0];
     readonly keys: Parameters<typeof keyRoutes>[0];
     readonly envelopes: Parameters<typeof envelopeRoutes>[0];
+    readonly events: Parameters<typeof eventRoutes>[0];
     readonly lifecycle: Parameters<typeof lifecycleRoutes>[0];
     readonly publicKeys: Parameters<typeof publicKeyRoutes>[0];
     readonly exchanges: Parameters<typeof exchangeRoutes>[0];
@@ -55,6 +57,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...datasetRoutes(capabilities.aggregation),
     ...queryRoutes(capabilities.queries),
     ...accessRoutes(capabilities),
+    ...eventRoutes(capabilities.events),
     ...jobRoutes(capabilities.jobs),
     ...auditRoutes(capabilities),
   ];

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type PostgresServer, parseDatabaseUrl } from './core/database-url.ts';
+import { parseSubnets, type Subnet } from './core/subnets.ts';
 import { parseListen, settings } from './settings.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -21,6 +22,7 @@ export interface Config {
   readonly jobs: { readonly concurrency: number; readonly retentionMilliseconds: number };
   readonly lifecycle: { readonly leastWindowSeconds: number; readonly retentionCheckSeconds: number };
   readonly rotation: { readonly rate: number; readonly minimumSeconds: number };
+  readonly events: { readonly subnets: readonly Subnet[]; readonly retentionMilliseconds: number };
   readonly maxConnections: number;
   readonly admission: AdmissionConfig;
   readonly processes: number;
@@ -128,6 +130,10 @@ export function readConfig(environment: Environment): Config {
     rotation: {
       rate: values.STATHERA_ROTATION_RATE,
       minimumSeconds: values.STATHERA_ROTATION_MIN_SECONDS,
+    },
+    events: {
+      subnets: parseSubnets(values.STATHERA_WEBHOOK_ADDRESSES ?? '') ?? [],
+      retentionMilliseconds: values.STATHERA_EVENTS_RETENTION_HOURS * 3_600_000,
     },
     maxConnections: values.STATHERA_MAX_CONNECTIONS,
     admission: {

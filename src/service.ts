@@ -16,6 +16,7 @@ import { createCoverage } from './coverage/coverage.ts';
 import { mlKemSource } from './crypto/kem/ml-kem.ts';
 import { createDecryption } from './decryption/decryption.ts';
 import { createEnvelopes } from './envelope/envelope.ts';
+import { createEvents } from './events/events.ts';
 import { createExchanges } from './exchange/exchange.ts';
 import { createSealings } from './exchange/sealing.ts';
 import type { Hsm } from './hsm/hsm.ts';
@@ -112,6 +113,7 @@ export async function startService(
     closers.push(() => parts.jobs.close());
     closers.push(() => parts.lifecycle.close());
     closers.push(() => parts.scheduler.close());
+    closers.push(() => parts.events.close());
     const listener = await listen(parts.app, {
       ...config.listen,
       ...(config.tls && { tls: config.tls }),
@@ -119,9 +121,11 @@ export async function startService(
       limits: { maxConnections: config.maxConnections },
     });
     closers.push(() => listener.close(config.shutdownMs, { unnoticed }));
+    closers.push(async () => parts.events.endStreams());
     parts.jobs.start();
     parts.lifecycle.start();
     parts.scheduler.start();
+    parts.events.start();
     return { listener, close };
   } catch (error) {
     await close();
@@ -174,9 +178,13 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
         systemKeys.handover,
       ),
   });
+  const events = createEvents({
+    ...{ store, hsm, systemKeys, operations, revision, clock, log: note, config: config.events },
+  });
+  const { emit } = events;
   const keys = createKeys({
     ...{ store, hsm, systemKeys, operations, clock, revision },
-    hooks: createRotationHooks({ store, rows, clock }),
+    hooks: createRotationHooks({ store, rows, clock, onRotation: emit }),
     onRotationFailed: (error) =>
       log.error({ code: codeOf(error) }, 'a rotation forced by the usage limit failed'),
   });
@@ -200,21 +208,25 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
   const page = expose(metrics);
   const rotation = composeRotation({
     ...{ store, rows, clock, operations, audit, revision, keys, metrics, log: note },
-    limits: config.rotation,
+    ...{ limits: config.rotation, onRotation: emit },
   });
   const { concurrency, retentionMilliseconds } = config.jobs;
   const aggregation = createAggregation({ hsm, store, systemKeys, operations, clock });
   const jobs = createJobs({
     ...{ store, rows, clock, operations, audit, metrics, log: note, limits: { concurrency } },
-    kinds: [housekeeping({ store, clock, retentionMilliseconds }), ...rotation.kinds, ...aggregation.kinds],
+    kinds: [
+      ...[housekeeping({ store, clock, retentionMilliseconds }), events.housekeeping],
+      ...[...rotation.kinds, ...aggregation.kinds],
+    ],
   });
-  const coverage = createCoverage({ store, rows, keys, clock });
+  const coverage = createCoverage({ store, rows, keys, clock, emit });
   const lifecycle = createLifecycle({
-    ...{ keys, store, hsm, systemKeys, clock, coverage, limits: config.lifecycle, log: note },
+    ...{ keys, store, hsm, systemKeys, clock, coverage, emit, limits: config.lifecycle, log: note },
   });
   const app = createHttpApp({
     routes: allRoutes({
       ...{
+        events,
         lifecycle,
         keys,
         publicKeys: createPublicKeys(keys),
@@ -261,7 +273,7 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     limits: config.admission,
   });
   const { scheduler } = rotation;
-  return { app, keys, imports, aggregation, jobs, lifecycle, scheduler, threads, systemKeys };
+  return { app, keys, imports, aggregation, jobs, lifecycle, events, scheduler, threads, systemKeys };
 }
 
 /** Keys on their way from token to token. Never throws: it is tried again a minute later. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { parseDatabaseUrl } from './core/database-url.ts';
 import { file, flag, mechanism, whole } from './core/setting-forms.ts';
+import { parseSubnets } from './core/subnets.ts';
 
 const label = z
   .string()
@@ -92,6 +93,14 @@ export const settings = {
   STATHERA_ROTATION_MIN_SECONDS: whole('3600', 1, 2_592_000).describe(
     'Shortest period that a rotation policy may have',
   ),
+  STATHERA_WEBHOOK_ADDRESSES: z
+    .string()
+    .refine((value) => parseSubnets(value) !== undefined, {
+      error: 'must be subnets such as 10.1.0.0/16 or fd00::/8, separated by commas',
+    })
+    .optional()
+    .describe('Subnets that webhooks may be in besides public addresses; those of loopback need no TLS'),
+  STATHERA_EVENTS_RETENTION_HOURS: whole('720', 1, 87_600).describe('How long events can be read'),
   STATHERA_MAX_CONNECTIONS: whole('2000', 1, 1_000_000).describe('Open connections at most'),
   STATHERA_MAX_CONCURRENT: whole('256', 1, 100_000).describe('Requests at work at most; more wait'),
   STATHERA_MAX_WAITING: whole('1024', 0, 100_000).describe('Requests waiting at most; more are answered 503'),

@@ -9,7 +9,7 @@ const name = z.string().max(128);
 const id = z.string().max(64);
 
 export const auditTargetSchema = z.strictObject({
-  kind: z.enum(['key', 'token', 'namespace', 'job', 'dataset', 'audit', 'service']),
+  kind: z.enum(['key', 'token', 'namespace', 'job', 'dataset', 'webhook', 'audit', 'service']),
   id: id.optional(),
   name: name.optional(),
   version: z.int().optional(),

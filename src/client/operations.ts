@@ -1,4 +1,6 @@
 import { datasetOperations } from './operations-datasets.ts';
+import { eventOperations } from './operations-events.ts';
+import { importOperations } from './operations-import.ts';
 import { lifecycleOperations } from './operations-lifecycle.ts';
 import { queryOperations } from './operations-queries.ts';
 import { rewrappingOperations } from './operations-rewrapping.ts';
@@ -73,28 +75,7 @@ export const operations = {
   ...lifecycleOperations,
   ...rotationOperations,
 
-  getImportParameters: {
-    method: 'POST',
-    path: '/v1/keys/{key}/import-parameters',
-    retry: 'key',
-    answer: {
-      ...{
-        importId: 'string',
-        keyId: 'string',
-        algorithm: 'string',
-        keyBytes: 'integer',
-        wrapping: 'string',
-      },
-      ...{ publicKey: 'bytes', 'suite?': 'string', 'info?': 'bytes', expiresAt: 'string' },
-    },
-  },
-  importKey: {
-    method: 'POST',
-    path: '/v1/keys/{key}/import',
-    bytes: ['checkValue?', 'wrappedKey'],
-    retry: 'key',
-    answer: { ...keyAnswer, checkValue: 'bytes' },
-  },
+  ...importOperations,
 
   encrypt: {
     method: 'POST',
@@ -254,6 +235,8 @@ export const operations = {
   },
   listTokens: { method: 'GET', path: '/v1/access/tokens', retry: 'safe', answer: pageOf(tokenAnswer) },
   revokeToken: { method: 'DELETE', path: '/v1/access/tokens/{id}', retry: 'safe' },
+
+  ...eventOperations,
 
   listJobs: { method: 'GET', path: '/v1/jobs', retry: 'safe', answer: pageOf(jobAnswer) },
   getJob: { method: 'GET', path: '/v1/jobs/{id}', retry: 'safe', answer: jobAnswer },

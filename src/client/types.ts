@@ -3,6 +3,7 @@ import type * as audit from '../audit/routes-schemas.ts';
 import type * as coverage from '../coverage/routes-schemas.ts';
 import type * as decryption from '../decryption/routes-schemas.ts';
 import type * as envelope from '../envelope/routes-schemas.ts';
+import type * as events from '../events/routes-schemas.ts';
 import type * as exchange from '../exchange/routes-schemas.ts';
 import type * as sealing from '../exchange/routes-schemas-sealing.ts';
 import type { listQuery } from '../http/validation.ts';
@@ -209,6 +210,25 @@ export interface Operations extends DatasetOperations, RotationOperations {
   createToken: Operation<Given<typeof access.createTokenBody>, Answered<typeof access.madeTokenAnswer>>;
   listTokens: List<Given<typeof listQuery>, Answered<typeof access.tokensAnswer>>;
   revokeToken: Operation<Given<typeof access.tokenParams>, void>;
+
+  /** What happened to keys, oldest first. The service streams it, too, to whoever asks for server-sent events. */
+  listEvents: List<Given<typeof events.eventsQuery>, Answered<typeof events.eventsAnswer>>;
+  /** The secret is in this answer and nowhere else. */
+  createWebhook: Operation<Given<typeof events.webhookBody>, Answered<typeof events.madeWebhookAnswer>>;
+  listWebhooks: List<Given<typeof listQuery>, Answered<typeof events.webhooksAnswer>>;
+  updateWebhook: Operation<
+    Given<typeof events.webhookParams> & Given<typeof events.updateWebhookBody>,
+    Answered<typeof events.webhookAnswer>
+  >;
+  removeWebhook: Operation<Given<typeof events.webhookParams>, void>;
+  listDeliveries: List<
+    Given<typeof events.webhookParams> & Given<typeof events.deliveriesQuery>,
+    Answered<typeof events.deliveriesAnswer>
+  >;
+  redeliver: Operation<
+    Given<typeof events.webhookParams> & Given<typeof events.redeliverBody>,
+    Answered<typeof events.redeliveredAnswer>
+  >;
 
   listJobs: List<Given<typeof jobs.jobsQuery>, Answered<typeof jobs.jobsAnswer>>;
   getJob: Operation<Given<typeof jobs.jobParams>, Job>;

@@ -3,6 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
 import { cutPage, idAfter, type Page, type PageRequest } from '../core/page.ts';
+import type { Emit } from '../events/events.ts';
 import { type Key, targetOf } from '../keys/key.ts';
 import type { Keys } from '../keys/keys.ts';
 import type { CoverageReportRow } from '../store/coverage-rows.ts';
@@ -50,11 +51,13 @@ export function createCoverage({
   rows,
   keys,
   clock,
+  emit,
 }: {
   store: Store;
   rows: RowAuthenticator;
   keys: Keys;
   clock: Clock;
+  emit: Emit;
 }): Coverage {
   /** The report itself says which versions it is about; what they are is the service's to know. */
   async function checkVersions(key: Key, request: ReportRequest): Promise<KeyVersionRow> {
@@ -144,7 +147,9 @@ export function createCoverage({
         });
         return await operation.change(async (tx) => {
           await tx.insertInto('coverage_reports').values(row).execute();
-          return reportView(row);
+          const view = reportView(row);
+          if (view.complete) await emit(tx, [reached(view, key.namespaceId)]);
+          return view;
         });
       }),
 
@@ -173,6 +178,12 @@ export function createCoverage({
       return evidenceOf(await latestReports(keyId), version);
     },
   };
+}
+
+/** Of one place: others may lack. */
+function reached({ id, keyId, currentVersion, createdAt }: ReportView, namespaceId: string) {
+  const about = { type: 'coverage.reached' as const, namespaceId, keyId, at: createdAt };
+  return { ...about, report: id, beforeVersion: currentVersion };
 }
 
 function invalid(pointer: string, detail: string): ServiceError {

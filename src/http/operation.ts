@@ -79,13 +79,25 @@ function workOf(route: AnyRoute, limits: BodyLimits): RouteWork {
         idempotency: route.idempotent === true ? idempotencyOf(exchange, context.req.path, raw) : undefined,
       };
       const body = bodySchema && decodedBody(bodySchema, exchange, raw, route);
-      const value = await route.handle(new Input(exchange, caller, params, query, body));
+      const input = new Input(exchange, caller, params, query, body);
+      if (route.stream && accepts(incoming, 'text/event-stream')) {
+        const lastEventId = incoming.headers['last-event-id'];
+        const given = typeof lastEventId === 'string' ? lastEventId : undefined;
+        return { status, type: 'text/event-stream', body: await route.stream(input, given) };
+      }
+      const value = await route.handle(input);
       return { status, type: 'application/json', body: status === 204 ? undefined : JSON.stringify(value) };
     } finally {
       // It may hold plaintext; the strings made of it cannot be wiped.
       raw.fill(0);
     }
   };
+}
+
+/** As a browser's EventSource says it. */
+function accepts({ headers, method }: Exchange['incoming'], type: string): boolean {
+  if (method !== 'GET') return false;
+  return headers.accept?.split(',').some((each) => each.split(';')[0]?.trim() === type) ?? false;
 }
 
 /** What a handler gets. A class, for an accessor in a literal costs V8 a new shape a request (10 µs measured). */

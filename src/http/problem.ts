@@ -144,6 +144,13 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'The wrapped key does not open with these parameters. The service does not tell why.',
   ),
   ...datasetProblems,
+  'webhook/not-found': kind(404, 'No such webhook', 'It does not exist or is not the caller’s to see.'),
+  'webhook/address-refused': kind(
+    400,
+    'The address of the webhook is refused',
+    'It must be https, without user or password, and lead to a public address or one that the service is set to allow.',
+  ),
+  'webhook/too-many': kind(429, 'Too many webhooks', 'The namespace has 20: remove one.'),
   'job/not-found': kind(404, 'No such job', 'It does not exist or is not the caller’s to see.'),
   'job/finished': kind(409, 'The job is finished', 'It is done or has failed: there is nothing to cancel.'),
   'job/too-many': kind(

@@ -48,6 +48,11 @@ export interface Route<
   /** An example request body for the documentation. */
   readonly example?: z.input<Body>;
   handle(input: RouteInput<Params, Query, Body>): Promise<z.output<Answer>>;
+  /** Answers in its place where the client accepts `text/event-stream`: server-sent events (WHATWG HTML §9.2). */
+  stream?(
+    input: RouteInput<Params, Query, Body>,
+    lastEventId: string | undefined,
+  ): Promise<ReadableStream<Uint8Array>>;
 }
 
 export interface RouteInput<Params extends z.ZodType, Query extends z.ZodType, Body extends z.ZodType> {
@@ -60,7 +65,7 @@ export interface RouteInput<Params extends z.ZodType, Query extends z.ZodType, B
 }
 
 // Routes differ in their schemas; a list of them forgets the schemas and keeps the data.
-export type AnyRoute = Omit<Route, 'handle' | 'example'> & {
+export type AnyRoute = Omit<Route, 'handle' | 'example' | 'stream'> & {
   readonly example?: unknown;
   /** Body and answer are lines of JSON, of which the schemas describe one; the body a handler gets is a group of them. */
   readonly lines?: true;
@@ -71,6 +76,10 @@ export type AnyRoute = Omit<Route, 'handle' | 'example'> & {
     body: unknown;
     signal: AbortSignal;
   }): Promise<unknown>;
+  stream?(
+    input: { caller: Caller; params: unknown; query: unknown; body: unknown; signal: AbortSignal },
+    lastEventId: string | undefined,
+  ): Promise<ReadableStream<Uint8Array>>;
 };
 
 /** Checks a route's types against each other and forgets them. */
@@ -91,7 +100,10 @@ export type Line = { readonly number: number } & (
 
 /** A route that takes any number of lines of JSON and answers each, in their order, as they come. */
 export interface LinesRoute<Params extends z.ZodType>
-  extends Omit<Route<Params>, 'handle' | 'example' | 'bodyLimitBytes' | 'timeoutSeconds' | 'answer'> {
+  extends Omit<
+    Route<Params>,
+    'handle' | 'stream' | 'example' | 'bodyLimitBytes' | 'timeoutSeconds' | 'answer'
+  > {
   readonly request: { readonly params?: Params; readonly body: z.ZodType };
   readonly answer: { readonly status: 200; readonly description: string; readonly body: z.ZodType };
   /** Answers a group of lines: as many, in their order. What it throws ends the answer. */

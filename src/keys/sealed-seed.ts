@@ -1,6 +1,5 @@
 import { concatBytes, equalBytes, wipe } from '../core/bytes.ts';
 import { ServiceError } from '../core/errors.ts';
-import type { Suite } from '../crypto/suites.ts';
 import type { Hsm, KeyRef, SeedPlace } from '../hsm/hsm.ts';
 
 /** A nonce before the seed, a tag behind it. */
@@ -20,7 +19,7 @@ export interface SeedMaker {
 export interface SeedOwner {
   /** 16 bytes each. */
   readonly idBytes: { readonly id: Uint8Array; readonly keyId: Uint8Array; readonly namespaceId: Uint8Array };
-  readonly suite: Pick<Suite, 'name' | 'keyBytes'>;
+  readonly suite: { readonly name: string; readonly keyBytes: number };
 }
 
 /** A seed opens for this version of this key in this namespace, and for this algorithm. */

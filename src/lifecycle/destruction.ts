@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import { isServiceError } from '../core/errors.ts';
 import type { Prf } from '../crypto/kdf.ts';
+import type { Emit } from '../events/events.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { Lease, Leases } from '../jobs/leases.ts';
 import { changedVersion, writeVersion } from '../keys/change.ts';
@@ -18,6 +19,7 @@ import { type DestructionFacts, signRecord } from './record.ts';
 import { endedDestruction, type Reader, writeDestruction } from './rows.ts';
 import { restored } from './schedule.ts';
 import { lifecycleCaller } from './system.ts';
+import { toldOf } from './told.ts';
 
 /** Between two looks at a version that is due and may still be needed. */
 const postponedMilliseconds = 86_400_000;
@@ -43,6 +45,7 @@ export function createDestruction({
   reader,
   findDependence,
   mac,
+  emit,
 }: {
   keys: Keys;
   store: Store;
@@ -53,6 +56,7 @@ export function createDestruction({
   findDependence: FindDependence;
   /** By the audit key. */
   mac: Prf;
+  emit: Emit;
 }): Destruction {
   async function requireCleared(key: Key, row: DestructionRow, version: KeyVersionRow): Promise<void> {
     // What was decided with a reason stands.
@@ -85,6 +89,7 @@ export function createDestruction({
           await leases.fenced(tx, lease);
           if (next) await writeVersion(tx, version, next);
           await writeDestruction(tx, row, ended);
+          if (record) await emit(tx, [toldOf('destruction.done', version, at, { destruction: row.id })]);
         },
         { touches: [version.id] },
       );

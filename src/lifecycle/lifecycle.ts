@@ -2,6 +2,7 @@ import type { Caller } from '../access/caller.ts';
 import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { cutPage, idAfter, type Page, type PageRequest } from '../core/page.ts';
+import type { Emit } from '../events/events.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import { createLeases } from '../jobs/leases.ts';
 import type { Keys } from '../keys/keys.ts';
@@ -87,6 +88,7 @@ export function createLifecycle({
   limits,
   log,
   coverage = unknownCoverage,
+  emit,
 }: {
   keys: Keys;
   store: Store;
@@ -96,21 +98,26 @@ export function createLifecycle({
   limits: LifecycleLimits;
   log: LifecycleLogger;
   coverage?: Coverage;
+  emit: Emit;
 }): Lifecycle {
   const { rows } = systemKeys;
   const reader = createReader(store, rows);
   const findDependence = createFindDependence({ keys, store, coverage });
-  const scheduling = createScheduling({ reader, rows, clock, hsm, findDependence });
+  const scheduling = createScheduling({ reader, rows, clock, hsm, findDependence, emit });
   const leases = createLeases({ store, clock });
   const mac = (data: Uint8Array) => hsm.mac(systemKeys.audit, data);
   const destruction = createDestruction({
-    ...{ keys, store, rows, clock, hsm },
+    ...{ keys, store, rows, clock, hsm, emit },
     reader,
     findDependence,
     mac,
   });
   const plans = createRetention({ ...{ keys, store, rows, clock, limits, reader }, findDependence });
-  const retention = createRetentionWork({ ...{ plans, keys, store, rows, clock, hsm, limits }, scheduling });
+  const retention = createRetentionWork({
+    ...{ plans, keys, store, rows, clock, hsm, limits },
+    scheduling,
+    emit,
+  });
   const sweeper = createSweeper({ clock, leases, log, destruction, retention, limits });
 
   return {

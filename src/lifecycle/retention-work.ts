@@ -1,4 +1,5 @@
 import type { Clock } from '../core/clock.ts';
+import type { Emit } from '../events/events.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import type { Lease, Leases } from '../jobs/leases.ts';
 import { changedVersion, writeVersion } from '../keys/change.ts';
@@ -12,6 +13,7 @@ import type { DueStep, RetentionPlans } from './retention.ts';
 import { type PlannedStep, policyOf } from './retention-plan.ts';
 import type { Candidate, Scheduling } from './schedule.ts';
 import { lifecycleCaller } from './system.ts';
+import { toldOf } from './told.ts';
 import type { LifecycleLimits } from './window.ts';
 
 /** Does what the policies of all keys ask for. */
@@ -45,6 +47,7 @@ export function createRetentionWork({
   hsm,
   limits,
   scheduling,
+  emit,
 }: {
   plans: RetentionPlans;
   keys: Keys;
@@ -54,6 +57,7 @@ export function createRetentionWork({
   hsm: Hsm;
   limits: LifecycleLimits;
   scheduling: Scheduling;
+  emit: Emit;
 }): RetentionWork {
   /** One step, in an operation and a transaction of its own, decided anew by what is there then. */
   async function take(row: RetentionRow, { version, step }: PlannedStep, work: Work): Promise<void> {
@@ -77,6 +81,7 @@ export function createRetentionWork({
         async (tx) => {
           await also(tx);
           await writeVersion(tx, candidate.row, next);
+          if (step === 'retire') await emit(tx, [toldOf('version.retired', candidate.row, clock.now(), {})]);
         },
         { touches: [candidate.row.id] },
       );

@@ -2,6 +2,7 @@ import type { Operation } from '../access/operations.ts';
 import type { Clock } from '../core/clock.ts';
 import { ServiceError } from '../core/errors.ts';
 import { newId } from '../core/ids.ts';
+import type { Emit } from '../events/events.ts';
 import type { Hsm } from '../hsm/hsm.ts';
 import { changedVersion, conflict, writeVersion } from '../keys/change.ts';
 import { type Key, targetOf } from '../keys/key.ts';
@@ -12,6 +13,7 @@ import type { KeyRow, KeyVersionRow } from '../store/schema.ts';
 import type { StoreTransaction } from '../store/store.ts';
 import { type Dependence, type FindDependence, inUse } from './dependence.ts';
 import { endedDestruction, type Reader, writeDestruction } from './rows.ts';
+import { toldOf } from './told.ts';
 
 /** A version whose destruction is asked for. */
 export interface Candidate extends Dependence {
@@ -61,12 +63,14 @@ export function createScheduling({
   clock,
   hsm,
   findDependence,
+  emit,
 }: {
   reader: Reader;
   rows: RowAuthenticator;
   clock: Clock;
   hsm: Hsm;
   findDependence: FindDependence;
+  emit: Emit;
 }): Scheduling {
   async function prepare(
     { row, coverage, effect }: Candidate,
@@ -120,6 +124,13 @@ export function createScheduling({
             await writeVersion(tx, row, next);
             await tx.insertInto('version_destructions').values(destruction).execute();
           }
+          const forced = (reason: string | null) => ({ destroyAt, forced: reason !== null });
+          await emit(
+            tx,
+            prepared.map(({ row, destruction }) =>
+              toldOf('destruction.scheduled', row, now, forced(destruction.reason)),
+            ),
+          );
           return answer(destroyAt);
         },
         { touches: ids },
@@ -150,6 +161,11 @@ export function createScheduling({
             await writeVersion(tx, row, next);
             await writeDestruction(tx, destruction, ended);
           }
+          const now = clock.now();
+          await emit(
+            tx,
+            prepared.map(({ row, next }) => toldOf('destruction.cancelled', row, now, { state: next.state })),
+          );
           return { keyId: key.id, versions: restoredOrdinals };
         },
         { touches: prepared.map(({ row }) => row.id) },

@@ -20,6 +20,8 @@ export interface Dialect {
   serial(column: ColumnDefinitionBuilder): ColumnDefinitionBuilder;
   /** @see Changes.record */
   recordChange(tx: Transaction<Schema>, change: Change): Promise<number>;
+  /** From here to its end, a transaction that writes events is alone: they commit in the order of their numbers. */
+  lockEvents(tx: Transaction<Schema>): Promise<void>;
 }
 
 export const sqliteDialect: Dialect = {
@@ -35,6 +37,7 @@ export const sqliteDialect: Dialect = {
       .executeTakeFirstOrThrow();
     return await cutBack(tx, Number(insertId));
   },
+  lockEvents: async () => undefined,
 };
 export const postgresDialect: Dialect = {
   name: 'postgres',
@@ -50,6 +53,9 @@ export const postgresDialect: Dialect = {
       select ${namespaceId}, ${subjectsText(subjects)}, ${at}::bigint from alone
       returning revision, pg_notify(${changesChannel}, '')`.execute(tx);
     return await cutBack(tx, rows[0]?.revision ?? 0);
+  },
+  async lockEvents(tx) {
+    await sql`select pg_advisory_xact_lock(${sql.raw(advisory.events)})`.execute(tx);
   },
 };
 
@@ -71,4 +77,6 @@ export const advisory = {
   migration: '1400132722, 2',
   /** Held by a transaction from when it takes the number of its change. */
   changes: '1400132722, 3',
+  /** Held by a transaction from when it writes events. */
+  events: '1400132722, 4',
 } as const;

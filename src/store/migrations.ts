@@ -6,6 +6,7 @@ import { schemaSubject } from './changes.ts';
 import { createCoverageTable } from './coverage-tables.ts';
 import { createDatasetTables } from './dataset-tables.ts';
 import { advisory, type Dialect } from './dialects.ts';
+import { createEventTables } from './event-tables.ts';
 import { firstTables } from './first-tables.ts';
 import { createJobTables, createLeaseTable } from './job-tables.ts';
 import { createLifecycleTables } from './lifecycle-tables.ts';
@@ -146,7 +147,6 @@ const coverage: Migration = { number: 9, name: 'coverage', oldestCode: 6, up: cr
 const lifecycle: Migration = { number: 10, name: 'lifecycle', oldestCode: 6, up: createLifecycleTables };
 
 const datasets: Migration = { number: 11, name: 'datasets', oldestCode: 6, up: createDatasetTables };
-
 /**
  * Code before it makes keys without a schedule, and refuses the rows in which a new column is set; what it rotates has
  * no place in the history, and its date stays.
@@ -154,11 +154,12 @@ const datasets: Migration = { number: 11, name: 'datasets', oldestCode: 6, up: c
 const rotation: Migration = { number: 12, name: 'rotation', oldestCode: 6, up: createRotationTables };
 
 const queries: Migration = { number: 13, name: 'queries', oldestCode: 6, up: createQueryTables };
+const events: Migration = { number: 14, name: 'events', oldestCode: 6, up: createEventTables };
 
 /** In order, without gaps; a landed migration is never edited. */
 export const migrations: readonly Migration[] = [
   ...[first, dataKeyReuse, leases, imports, changes],
-  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle, datasets, rotation, queries],
+  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle, datasets, rotation, queries, events],
 ];
 
 /**

@@ -119,6 +119,12 @@ const layouts = {
   dataset_budgets: {
     1: ['dataset_id', 'analyst', 'namespace_id', 'units', 'answers', 'regions', 'revision'],
   },
+  webhooks: {
+    1: [
+      ...['id', 'namespace_id', 'url', 'description', 'types', 'state', 'kek_id', 'blob', 'created_at'],
+      'revision',
+    ],
+  },
 } as const satisfies { [Table in keyof Schema]?: Record<number, readonly string[]> };
 
 export type AuthenticatedTable = keyof typeof layouts;

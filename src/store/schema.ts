@@ -7,6 +7,7 @@ import type {
   DatasetEpochRow,
   DatasetRow,
 } from './dataset-rows.ts';
+import type { DeliveryRow, EventRow, WebhookRow } from './event-rows.ts';
 import type { JobChunkRow, JobRow } from './job-rows.ts';
 import type { DestructionRow, RetentionRow } from './lifecycle-rows.ts';
 import type { DatasetBudgetRow, DatasetQueryRow } from './query-rows.ts';
@@ -60,6 +61,9 @@ export interface Schema {
   rotations: RotationRow;
   dataset_queries: DatasetQueryRow;
   dataset_budgets: DatasetBudgetRow;
+  events: EventRow;
+  webhooks: WebhookRow;
+  webhook_deliveries: DeliveryRow;
 }
 
 /** Keys under the root: `kek` wraps a namespace's key versions, `record` authenticates rows, `audit` the log. */

@@ -79,6 +79,7 @@ const attempts: Readonly<Record<string, (things: Things) => Attempt>> = {
     { state: 'disabled' },
   ],
   'updateKeyVersion by id': ({ keyId }) => ['PATCH', `/v1/keys/${keyId}/versions/1`, { state: 'disabled' }],
+  'listEvents of another': () => ['GET', '/v1/events?cursor=0'],
   'destroyKeyVersions by name': ({ keyName }) => ['POST', `/v1/keys/${keyName}/destroy`, { reason: 'x' }],
   'destroyKeyVersions by id': ({ keyId }) => ['POST', `/v1/keys/${keyId}/destroy`, { dryRun: true }],
   'restoreKeyVersions by name': ({ keyName }) => ['POST', `/v1/keys/${keyName}/restore`, {}],

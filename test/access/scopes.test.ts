@@ -119,6 +119,18 @@ const emptyReport = {
   ...{ currentVersion: 1, agreed: true, scanSeconds: 0 },
   ...{ rows: 0, nulls: 0, foreign: 0, unreadable: 0, versions: [] },
 };
+async function removeWebhooks(): Promise<void> {
+  const { body } = await service.call('GET', '/v1/webhooks');
+  for (const { id } of body['items'] as { id: string }[]) await service.call('DELETE', `/v1/webhooks/${id}`);
+}
+
+/** A new one, in place of those before. */
+async function webhook(): Promise<string> {
+  await removeWebhooks();
+  const { body } = await service.call('POST', '/v1/webhooks', { url: 'https://hooks.example.com/' });
+  return String(body['id']);
+}
+
 /** A key with a version to restore. */
 async function scheduled(): Promise<string> {
   const name = freshName('scheduled');
@@ -194,6 +206,47 @@ const rows: readonly Row[] = [
   {
     ...{ operationId: 'getRotationStatus', action: 'rotation.list', allowed: anyKeys, status: 200 },
     request: async () => ['GET', '/v1/rotation/status'],
+  },
+  {
+    ...{
+      operationId: 'listEvents',
+      action: 'events.read',
+      allowed: ['keys:admin', 'audit:read'],
+      status: 200,
+    },
+    request: async () => ['GET', '/v1/events'],
+  },
+  {
+    ...{ operationId: 'createWebhook', action: 'webhooks.create', allowed: ['keys:admin'], status: 201 },
+    request: async () => {
+      await removeWebhooks();
+      return ['POST', '/v1/webhooks', { url: 'https://hooks.example.com/' }];
+    },
+  },
+  {
+    ...{ operationId: 'listWebhooks', action: 'webhooks.list', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['GET', '/v1/webhooks'],
+  },
+  {
+    ...{ operationId: 'updateWebhook', action: 'webhooks.update', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['PATCH', `/v1/webhooks/${await webhook()}`, { state: 'disabled' }],
+  },
+  {
+    ...{
+      operationId: 'listDeliveries',
+      action: 'webhooks.list-deliveries',
+      allowed: ['keys:admin'],
+      status: 200,
+    },
+    request: async () => ['GET', `/v1/webhooks/${await webhook()}/deliveries`],
+  },
+  {
+    ...{ operationId: 'redeliver', action: 'webhooks.redeliver', allowed: ['keys:admin'], status: 200 },
+    request: async () => ['POST', `/v1/webhooks/${await webhook()}/redeliver`, {}],
+  },
+  {
+    ...{ operationId: 'removeWebhook', action: 'webhooks.remove', allowed: ['keys:admin'], status: 204 },
+    request: async () => ['DELETE', `/v1/webhooks/${await webhook()}`],
   },
   {
     ...{

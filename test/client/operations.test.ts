@@ -15,6 +15,7 @@ const routes = allRoutes({
   lifecycle: unused,
   ...{ aggregation: unused, queries: unused },
   ...{ rotation: unused, rotationDefaults: unused, rotationOverview: unused },
+  events: unused,
   ...{ namespaces: unused, tokens: unused, jobs: unused, audit: unused, operations: unused },
 });
 

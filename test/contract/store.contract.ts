@@ -382,6 +382,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
             'system_keys',
             'tokens',
             'version_destructions',
+            ...['events', 'webhook_deliveries', 'webhooks'],
           ],
         ].toSorted(),
       );

@@ -20,12 +20,12 @@ afterAll(async () => {
 const caller = () => callerIn(parts.namespaceId);
 
 /** A process of ./child.ts. @returns the signal that ended it */
-async function run(act: string, key: string, point: string): Promise<NodeJS.Signals | null> {
+async function run(act: string, key: string, moment: string): Promise<NodeJS.Signals | null> {
   const { STATHERA_PKCS11_MODULE: module = '' } = process.env;
   const env = childEnvironment({
     STATHERA_DATA_DIR: dataDir,
     ...(module !== '' && { STATHERA_PKCS11_MODULE: module }),
-    ...{ STATHERA_TEST_ACT: act, STATHERA_TEST_KEY: key, STATHERA_TEST_KILL: point },
+    ...{ STATHERA_TEST_ACT: act, STATHERA_TEST_KEY: key, STATHERA_TEST_KILL: moment },
   });
   const file = fileURLToPath(new URL('child.ts', import.meta.url));
   const child = spawn(process.execPath, [file], { env, stdio: ['ignore', 'ignore', 'inherit'] });
@@ -84,7 +84,7 @@ const acts = [
   { name: 'a retirement', act: 'due', from: before, to: retired, prepare: retain },
 ];
 
-/** Guarantees that a process killed before or after what it does to a version takes effect leaves all of it or nothing, and that it is done once in the end. */
+/** Guarantees that a process killed before or after the commit of what it does to a version leaves all of it or nothing, and that it is done once in the end. */
 test.each(acts)('kill -9 in $name', async ({ name, act, from, to, prepare, finish }) => {
   for (const [moment, left] of [
     ['before', from],
@@ -97,7 +97,7 @@ test.each(acts)('kill -9 in $name', async ({ name, act, from, to, prepare, finis
     });
     await parts.keys.rotate(caller(), key);
     await prepare?.(key);
-    expect(await run(act, key, `${moment} 1`)).toBe('SIGKILL');
+    expect(await run(act, key, moment)).toBe('SIGKILL');
     expect(await look(key)).toEqual(left);
     if (left === from) await (finish ? finish(key) : whatIsDue(key, to.state));
     expect(await look(key)).toEqual(to);

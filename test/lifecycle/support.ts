@@ -7,6 +7,7 @@ import { readConfig } from '../../src/config.ts';
 import type { Clock } from '../../src/core/clock.ts';
 import { newId } from '../../src/core/ids.ts';
 import { createEnvelopes } from '../../src/envelope/envelope.ts';
+import { createEmit } from '../../src/events/emit.ts';
 import { openPkcs11Hsm } from '../../src/hsm/pkcs11/adapter.ts';
 import { createKeys } from '../../src/keys/keys.ts';
 import { openSystemKeys } from '../../src/keys/system-keys.ts';
@@ -54,7 +55,7 @@ export async function openParts({
   const logged: string[] = [];
   const newLifecycle = () =>
     createLifecycle({
-      ...{ keys, store, hsm, systemKeys, clock, ...(coverage && { coverage }) },
+      ...{ keys, store, hsm, systemKeys, clock, emit: createEmit(store), ...(coverage && { coverage }) },
       limits: { leastWindowSeconds: 10, retentionCheckSeconds: 60, lookMilliseconds: 5 },
       log: (_level, event) => void logged.push(event),
     });
@@ -71,6 +72,7 @@ export async function openParts({
   return {
     /** Another process's part, as far as leases tell. */
     newLifecycle,
+    ...{ hsm, systemKeys, operations, revision },
     ...{ store, keys, lifecycle, envelopes, audit, logged, namespaceId: namespace.id },
     async close() {
       await lifecycle.close();

@@ -44,7 +44,7 @@ beforeAll(async () => {
       ...[...ids, 'fuzz-absent', marker],
     ],
     ciphertexts,
-    tokenIds: [revoked.id, spare.id, await waitingJob(service), 'absent', marker],
+    tokenIds: [...(await webhooks()), revoked.id, spare.id, await waitingJob(service), 'absent', marker],
     credentials: [
       { authorization: `Bearer ${service.token}`, known: true },
       { authorization: `Bearer ${limited.secret}`, known: true },
@@ -57,6 +57,12 @@ afterAll(async () => {
   agent.destroy();
   await service.dispose();
 });
+
+async function webhooks(): Promise<string[]> {
+  const body = { url: 'https://hooks.example.com/' };
+  const made = Array.from({ length: 10 }, () => service.call('POST', '/v1/webhooks', body));
+  return (await Promise.all(made)).map((answer) => String(answer.body['id']));
+}
 
 /** Requests about key pairs that are answered as they are. */
 async function rightRequests(): Promise<Pool['right']> {

@@ -43,7 +43,7 @@ let upload: Uint8Array;
 let reader: string;
 /** Reads neither keys nor the log. */
 let watcher: string;
-const readsTheLog = ['listAuditRecords', 'listDestructions'];
+const readsTheLog = ['listAuditRecords', 'listDestructions', 'listEvents'];
 
 beforeAll(async () => {
   service = await startTestService({ env: { STATHERA_JOBS_CONCURRENCY: '0' } });
@@ -119,6 +119,15 @@ async function wrappedFor(name: string): Promise<object> {
   return { importId, wrappedKey: text(wrappedKey), checkValue: text(checkValue) };
 }
 
+/** Of the namespace's, the oldest, or a new one. */
+async function webhook(): Promise<string> {
+  const { body } = await service.call('GET', '/v1/webhooks');
+  const [first] = body['items'] as { id: string }[];
+  if (first) return first.id;
+  const made = await service.call('POST', '/v1/webhooks', { url: 'https://hooks.example.com/' });
+  return String(made.body['id']);
+}
+
 /** Of the key, one that nothing was encrypted with and that is superseded. */
 async function unusedVersion(): Promise<unknown[]> {
   const { body } = await service.call('POST', `/v1/keys/${key}/rotate`, {});
@@ -158,6 +167,30 @@ const successes: Readonly<
     [200, `/v1/keys/${key}/versions?cursor=2`],
   ],
   updateKeyVersion: async () => [[200, `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }]],
+  listEvents: async () => [
+    [200, '/v1/events'],
+    [200, '/v1/events?limit=1&cursor=0&types=destruction.scheduled,destruction.done'],
+  ],
+  createWebhook: async () => [
+    [201, '/v1/webhooks', { url: `https://hooks.example.com/${freshName('hook')}` }],
+    [
+      ...([201, '/v1/webhooks'] as const),
+      { url: 'https://hooks.example.com/', description: 'é', types: ['rotation.due'] },
+    ],
+  ],
+  listWebhooks: async () => [
+    [200, '/v1/webhooks?limit=1'],
+    [200, `/v1/webhooks?cursor=${newId()}`],
+  ],
+  updateWebhook: async () => [[200, `/v1/webhooks/${await webhook()}`, { state: 'enabled' }]],
+  listDeliveries: async () => [
+    [200, `/v1/webhooks/${await webhook()}/deliveries?state=dead&limit=1&cursor=${newId()}`],
+  ],
+  redeliver: async () => [
+    [200, `/v1/webhooks/${await webhook()}/redeliver`, {}],
+    [200, `/v1/webhooks/${await webhook()}/redeliver`, { deliveries: [newId()] }],
+  ],
+  removeWebhook: async () => [[204, `/v1/webhooks/${await webhook()}`]],
   destroyKeyVersions: async () => {
     const versions = await unusedVersion();
     return [
@@ -535,6 +568,7 @@ test('examples work', async () => {
     const path = operation.path
       .replace('{key}', example)
       .replace('{version}', '1')
+      .replace('/webhooks/{id}', `/webhooks/${await webhook()}`)
       .replace('{dataset}', 'salaries')
       .replace('{epoch}', '1');
     // An example disables the key; the key of the first example is there by now.
@@ -701,6 +735,11 @@ test('refuses each in its way', async () => {
     ['listJobs', 400, 'request/invalid', '/v1/jobs?cursor=x'],
     ['revokeToken', 404, 'access/token-not-found', '/v1/access/tokens/none'],
     ['updateKeyVersion', 404, 'key/not-found', `/v1/keys/${key}/versions/99`, { state: 'disabled' }],
+    ['createWebhook', 400, 'webhook/address-refused', '/v1/webhooks', { url: 'https://10.0.0.1/' }],
+    ['updateWebhook', 404, 'webhook/not-found', '/v1/webhooks/none', { state: 'disabled' }],
+    ['removeWebhook', 404, 'webhook/not-found', '/v1/webhooks/none'],
+    ['listDeliveries', 404, 'webhook/not-found', '/v1/webhooks/none/deliveries'],
+    ['redeliver', 404, 'webhook/not-found', '/v1/webhooks/none/redeliver', {}],
     ['destroyKeyVersions', 409, 'key/version-state', `/v1/keys/${key}-pair/destroy`, { reason: 'x' }],
     [
       ...(['destroyKeyVersions', 409, 'key/version-in-use'] as const),
@@ -784,6 +823,7 @@ test('tells of every route', async () => {
       rotationDefaults: unused,
       rotationOverview: unused,
       queries: unused,
+      events: unused,
       decryption: unused,
       namespaces: unused,
       jobs: unused,

@@ -112,6 +112,7 @@ function valueOf(document: Document, given: Schema, pool: Pool, place = ''): fc.
   if (place === 'context') return fc.oneof(fc.constantFrom({}, { table: 'row' }), objectOf(schema, at));
   if (place === 'timeZone') return fc.constantFrom('UTC', 'Europe/Berlin', 'Mars/Base', marker);
   if (place === 'expression') return fc.constantFrom('0 3 1 * *', '* * * * *', '0 0 30 2 *', marker);
+  if (place === 'url') return fc.constantFrom('https://hooks.example.com/', 'https://10.0.0.1/', marker);
   // Another takes seconds: a pair of RSA is made.
   if (place === 'wrapping') return fc.constant('hpke-x-wing');
   if (place === 'state')
