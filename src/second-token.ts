@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Adapters } from './adapters.ts';
 import type { Config, HsmConfig } from './config.ts';
 import { isServiceError, ServiceError } from './core/errors.ts';
@@ -45,16 +44,17 @@ export async function workingToken(
 }
 
 async function refusalOf(adapters: Adapters, token: HsmConfig): Promise<ServiceError | undefined> {
-  const late = new AbortController();
-  const silent = new ServiceError('hsm/unavailable', 'The HSM does not answer. Check the device.');
+  const silent = Promise.withResolvers<ServiceError>();
+  const late = setTimeout(() => {
+    silent.resolve(new ServiceError('hsm/unavailable', 'The HSM does not answer. Check the device.'));
+  }, answerWithinMs);
   try {
-    const tried = adapters.checkPin(token).then(() => undefined);
-    return await Promise.race([tried, delay(answerWithinMs, silent, { signal: late.signal })]);
+    return await Promise.race([adapters.checkPin(token).then(() => undefined), silent.promise]);
   } catch (error) {
     if (isServiceError(error, 'hsm/unavailable')) return error;
     throw error;
   } finally {
-    late.abort();
+    clearTimeout(late);
   }
 }
 
