@@ -26,5 +26,15 @@ export function addMachineCommands(program: Command, surroundings: Surroundings)
     .action(async (_options, command: Command) =>
       (await import('./doctor/doctor.ts')).doctor(command, surroundings),
     );
+  const store = program.command('store').description('the database of the service');
+  const copy = store
+    .command('copy')
+    .description('move a stopped service from SQLite to the PostgreSQL of the settings, which must be empty')
+    .option('--from <file>', 'the SQLite database; default `stathera.db` in the data directory')
+    .option('--yes', 'do it; without, what would be copied is shown')
+    .action(async (options: { from?: string; yes?: true }, command: Command) =>
+      (await import('./store.ts')).copy(options, command, surroundings),
+    );
+  withExamples(copy, 'stathera store copy', 'stathera store copy --yes');
   withExamples(doctor, 'stathera doctor', 'stathera doctor --json');
 }

@@ -129,6 +129,11 @@ const layouts = {
 
 export type AuthenticatedTable = keyof typeof layouts;
 
+/** True for a table whose rows carry MACs. */
+export function isAuthenticated(table: string): table is AuthenticatedTable {
+  return Object.hasOwn(layouts, table);
+}
+
 /** Columns that no MAC covers. */
 type Uncovered =
   | ('mac' | 'last_used_at' | 'next_at' | 'shard' | 'holder' | 'fence' | 'beat' | 'quiet_milliseconds')
