@@ -34,6 +34,7 @@ export const actions = {
   'keys.list': anyKeyScope,
   'keys.describe': anyKeyScope,
   'keys.list-versions': anyKeyScope,
+  'keys.usage': anyKeyScope,
   'keys.update': ['keys:admin'],
   'keys.rotate': ['keys:admin'],
   'keys.plan-destruction': ['keys:admin'],

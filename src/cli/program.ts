@@ -16,6 +16,7 @@ import { addKeyCommands } from './keys.ts';
 import { addMachineCommands } from './machine.ts';
 import { addNamespaceCommands } from './namespaces.ts';
 import { withExamples } from './options.ts';
+import { addRotationCommands } from './rotation.ts';
 import { addSignatureCommands } from './signatures.ts';
 import type { Surroundings } from './surroundings.ts';
 import { addTokenCommands } from './tokens.ts';
@@ -39,6 +40,7 @@ export function createProgram(surroundings: Surroundings): Command {
   addSignatureCommands(program, surroundings);
   addContributeCommand(program, surroundings);
   addKeyCommands(program, surroundings);
+  addRotationCommands(program, surroundings);
   addTokenCommands(program, surroundings);
   addNamespaceCommands(program, surroundings);
   addJobCommands(program, surroundings);

@@ -35,6 +35,20 @@ const rotationAnswer = {
 } as const satisfies Shape;
 
 export const rotationOperations = {
+  getKeyUsage: {
+    method: 'GET',
+    path: '/v1/keys/{key}/usage',
+    retry: 'safe',
+    answer: {
+      keyId: 'string',
+      currentVersion: 'integer',
+      usesReserved: 'integer',
+      'bytesReserved?': 'integer',
+      'rotateAfter?': { 'encryptions?': 'integer', 'bytes?': 'integer' },
+      'usesLimit?': 'integer',
+      'lastUsedAt?': 'string',
+    },
+  },
   getRotationPolicy: {
     method: 'GET',
     path: '/v1/keys/{key}/rotation-policy',

@@ -1,4 +1,5 @@
 import type { listQuery } from '../http/validation.ts';
+import type * as keys from '../keys/routes-schemas.ts';
 import type * as rotation from '../rotation/routes-schemas.ts';
 import type { CallOptions, List, Nothing, Operation } from './type-parts.ts';
 import type { Answered, Given } from './type-wire.ts';
@@ -9,6 +10,8 @@ type KeyParams = Given<typeof rotation.keyParams>;
 
 /** Rotation's part of the operations in ./types.ts. */
 export interface RotationOperations {
+  /** How much of the current version is used up. */
+  getKeyUsage: Operation<KeyParams, Answered<typeof keys.usageAnswer>>;
   /** When the key is rotated next, and why. */
   getRotationPolicy: Operation<KeyParams, RotationPolicy>;
   setRotationPolicy: Operation<KeyParams & Given<typeof rotation.policyBody>, RotationPolicy>;

@@ -109,6 +109,22 @@ export interface KeyVersionView {
   readonly usesReserved: number;
 }
 
+/** What of a key's current version is used up. */
+export interface KeyUsageView {
+  readonly keyId: string;
+  /** 0: none was imported yet. */
+  readonly currentVersion: number;
+  /** Upper bound of the uses made with it: counted in reserved blocks. */
+  readonly usesReserved: number;
+  /** Likewise, where a policy limits them: since it does. */
+  readonly bytesReserved?: number;
+  readonly rotateAfter?: RotateAfter;
+  /** From then on it refuses; of a key that encrypts. */
+  readonly usesLimit?: number;
+  /** Of any version. Milliseconds. */
+  readonly lastUsedAt?: number;
+}
+
 export function keyView(row: Omit<KeyRow, 'mac'>, lastUsedAt: number | undefined): KeyView {
   return {
     id: row.id,

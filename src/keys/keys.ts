@@ -14,6 +14,7 @@ import { isUniqueViolation, type Store, type StoreTransaction } from '../store/s
 import { createKeyChanges, type Imported } from './change.ts';
 import {
   type Key,
+  type KeyUsageView,
   type KeyVersion,
   type KeyVersionView,
   type KeyView,
@@ -59,6 +60,7 @@ export interface Keys extends UsableVersions, Signers {
   list(caller: Caller, page: PageRequest): Promise<Page<KeyView>>;
   describe(caller: Caller, key: string): Promise<KeyView>;
   versions(caller: Caller, key: string, page: PageRequest): Promise<Page<KeyVersionView>>;
+  usage(caller: Caller, key: string): Promise<KeyUsageView>;
   /** @throws key/conflict when somebody else changed the key at the same time */
   update(caller: Caller, key: string, request: UpdateKeyRequest): Promise<KeyView>;
   /** @throws key/not-found, key/version-state, key/conflict */
@@ -216,6 +218,7 @@ export function createKeys({
     list: (caller, page) =>
       operations.run(caller, 'keys.list', { kind: 'key' }, () => listing.keys(caller.principal, page)),
     describe: (caller, ref) => use(caller, 'keys.describe', ref, (key) => listing.describe(key.id)),
+    usage: (caller, ref) => use(caller, 'keys.usage', ref, listing.usageOf),
     versions: (caller, ref, page) =>
       use(caller, 'keys.list-versions', ref, (key) => listing.versions(key.id, page)),
 

@@ -5,9 +5,16 @@ import { cutPage, idAfter, invalidCursor, type Page, type PageRequest } from '..
 import type { ImportWrapping } from '../crypto/import-wrapping.ts';
 import type { Algorithm } from '../crypto/suites.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
-import type { KeyRow, KeyVersionRow, Schema } from '../store/schema.ts';
+import type { KeyRow, KeyUsageRow, KeyVersionRow, Schema } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
-import { type KeyVersionView, type KeyView, keyNotFound, keyView } from './key.ts';
+import {
+  type Key,
+  type KeyUsageView,
+  type KeyVersionView,
+  type KeyView,
+  keyNotFound,
+  keyView,
+} from './key.ts';
 import type { Usage } from './usage.ts';
 
 type KeyInUse = Pick<KeyRow, 'id' | 'current_version_id'>;
@@ -92,6 +99,21 @@ export function createKeyListing({
       return keyView(row, (await lastUsed([row])).get(keyId));
     },
 
+    /** Of the current version; `lastUsedAt` of any. */
+    async usageOf(key: Key): Promise<KeyUsageView> {
+      const row = key.currentOrdinal === 0 ? undefined : await counterOf(key.currentVersionId);
+      const used = { id: key.id, current_version_id: key.currentVersionId };
+      const lastUsedAt = (await lastUsed([used])).get(key.id);
+      const { rotateAfter, suite } = key;
+      return {
+        ...{ keyId: key.id, currentVersion: key.currentOrdinal, usesReserved: row?.reserved ?? 0 },
+        ...(rotateAfter?.bytes !== undefined && { bytesReserved: row?.reserved_bytes ?? 0 }),
+        ...(rotateAfter && { rotateAfter }),
+        ...(suite.purpose === 'encrypt' && { usesLimit: suite.refuseAfterUses }),
+        ...(lastUsedAt !== undefined && { lastUsedAt }),
+      };
+    },
+
     /** Newest first; the cursor is the last ordinal shown. */
     async versions(keyId: string, { limit, cursor }: PageRequest): Promise<Page<KeyVersionView>> {
       const before = cursor === undefined ? Number.MAX_SAFE_INTEGER : Number(cursor);
@@ -131,10 +153,15 @@ export function createKeyListing({
   };
 
   async function describeVersion(row: Omit<KeyVersionRow, 'mac'>): Promise<KeyVersionView> {
+    const counter = await counterOf(row.id);
+    return versionView(row, counter.reserved, counter.last_used_at);
+  }
+
+  async function counterOf(versionId: string): Promise<KeyUsageRow> {
     const counter = await store.db
       .selectFrom('key_usage')
       .selectAll()
-      .where('version_id', '=', row.id)
+      .where('version_id', '=', versionId)
       .executeTakeFirst();
     if (!counter) {
       throw new ServiceError('internal', 'A stored record is missing.', {
@@ -142,7 +169,7 @@ export function createKeyListing({
       });
     }
     await rows.verify('key_usage', counter);
-    return versionView(row, counter.reserved, counter.last_used_at);
+    return counter;
   }
 }
 

@@ -142,6 +142,26 @@ export const versionAnswer = z.object({
   usesReserved: z.int().meta({ description: 'Upper bound of the encryptions made, counted in blocks.' }),
 });
 
+export const usageAnswer = z.object({
+  keyId: z.string(),
+  currentVersion: z.int().min(0).meta({ description: '0: none was imported yet.' }),
+  usesReserved: z.int().meta({
+    description: 'Upper bound of the encryptions made with the current version, counted in blocks.',
+  }),
+  bytesReserved: z.int().optional().meta({
+    description: 'Of bytes likewise, where the rotation policy limits them: since it does.',
+  }),
+  rotateAfter: z
+    .object({ encryptions: z.int().optional(), bytes: z.int().optional() })
+    .optional()
+    .meta({ description: 'What the rotation policy allows a version.' }),
+  usesLimit: z
+    .int()
+    .optional()
+    .meta({ description: 'Where the algorithm’s limit is, and encryption is refused.' }),
+  lastUsedAt: timestampText.optional().meta({ description: 'Of any version; written about once a minute.' }),
+});
+
 const nextCursor = z.string().optional();
 export const keysAnswer = z.object({ items: z.array(keyAnswer), nextCursor });
 export const versionsAnswer = z.object({ items: z.array(versionAnswer), nextCursor });

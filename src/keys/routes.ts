@@ -12,6 +12,7 @@ import {
   rotateAnswer,
   updateBody,
   updateVersionBody,
+  usageAnswer,
   versionAnswer,
   versionParams,
   versionsAnswer,
@@ -125,6 +126,20 @@ function versionRoutes(keys: Keys): AnyRoute[] {
       async handle({ caller, params: { key }, query }) {
         const page = await keys.versions(caller, key, query);
         return { ...page, items: page.items.map(versionOut) };
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/v1/keys/{key}/usage',
+      operationId: 'getKeyUsage',
+      tag,
+      summary: 'How much of the current version is used up, and when the key was used last',
+      request: { params },
+      answer: { status: 200, description: 'The usage.', body: usageAnswer },
+      problems: ['key/not-found'],
+      async handle({ caller, params: { key } }) {
+        const { lastUsedAt, ...usage } = await keys.usage(caller, key);
+        return { ...usage, ...(lastUsedAt !== undefined && { lastUsedAt: toTimestamp(lastUsedAt) }) };
       },
     }),
     defineRoute({

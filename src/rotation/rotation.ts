@@ -89,6 +89,7 @@ export function createRotation({
   ): Promise<RotationScheduleRow | undefined> {
     const now = await clock.now();
     const resumed = row?.paused === 1 && !paused;
+    if (asked === undefined && !row) return undefined;
     const unchanged = asked === undefined && row !== undefined;
     const policy = unchanged ? readPolicy(row.policy) : await wanted(key, asked);
     if (!policy) return undefined;

@@ -167,6 +167,10 @@ const rows: readonly Row[] = [
     request: async () => ['GET', `/v1/keys/${key}/versions`],
   },
   {
+    ...{ operationId: 'getKeyUsage', action: 'keys.usage', allowed: anyKeys, status: 200 },
+    request: async () => ['GET', `/v1/keys/${key}/usage`],
+  },
+  {
     ...{ operationId: 'updateKeyVersion', action: 'keys.update', allowed: ['keys:admin'], status: 200 },
     request: async () => ['PATCH', `/v1/keys/${key}/versions/1`, { state: 'decrypt-only' }],
   },

@@ -257,6 +257,8 @@ describe('other causes', () => {
     // A block is a 64th; while the next version is made some more are counted.
     expect(count).toBeGreaterThan(1_000 - 2 * 16);
     expect((await parts.policies.policy(parts.caller(), id)).reason).toBe('usage');
+    const usage = await parts.keys.usage(parts.caller(), id);
+    expect(usage).toMatchObject({ currentVersion: 2, rotateAfter: after, usesLimit: 2 ** 32 });
     // A pause stops it.
     await parts.policies.setPolicy(parts.caller(), id, { paused: true });
     for (count = 0; count < 1_100; count += 1) {
@@ -345,6 +347,12 @@ describe('defaults', () => {
       source: 'none',
       reason: 'none',
     });
+    // Nothing of it gives a key a policy by the way.
+    await expect(parts.policies.setPolicy(parts.caller(), old.id, { paused: false })).rejects.toMatchObject({
+      ...{ code: 'request/invalid', errors: [{ pointer: '/paused' }] },
+    });
+    await parts.policies.setPolicy(parts.caller(), old.id, {});
+    expect(await parts.policies.policy(parts.caller(), old.id)).toMatchObject({ source: 'none' });
     const own = await keyWith(parts, { everyDays: 5 });
     const pair = await parts.keys.create(parts.caller(), {
       ...{ name: `pair-${++names}`, algorithm: 'x-wing', description: '', tags: {} },

@@ -223,6 +223,7 @@ const successes: Readonly<
       { ciphertext: encrypted, hash: 'sha256', oaepLabel: '', version: 1 },
     ],
   ],
+  getKeyUsage: async () => [[200, `/v1/keys/${key}/usage`]],
   getRotationPolicy: async () => [[200, `/v1/keys/${key}/rotation-policy`]],
   setRotationPolicy: async () => [
     [200, `/v1/keys/${key}/rotation-policy`, { paused: true }],
