@@ -8,6 +8,7 @@ import { envelopeRoutes } from './envelope/routes.ts';
 import { eventRoutes } from './events/routes.ts';
 import { exchangeRoutes } from './exchange/routes.ts';
 import { sealingRoutes } from './exchange/routes-sealing.ts';
+import { fieldRoutes } from './fields/routes.ts';
 import type { AnyRoute } from './http/route.ts';
 import { importRoutes } from './importing/routes.ts';
 import { jobRoutes } from './jobs/routes.ts';
@@ -20,7 +21,8 @@ import { jwksRoutes, signingRoutes } from './signing/routes.ts';
 
 type Capabilities = Parameters<typeof accessRoutes>[0] &
   Parameters<typeof rotationRoutes>[0] &
-  Parameters<typeof auditRoutes>[0] & {
+  Parameters<typeof auditRoutes>[0] &
+  Parameters<typeof fieldRoutes>[0] & {
     readonly aggregation: Parameters<typeof datasetRoutes>[0];
     readonly queries: Parameters<typeof queryRoutes>[0];
     readonly jobs: Parameters<typeof jobRoutes>[0];
@@ -49,6 +51,7 @@ export function allRoutes(capabilities: Capabilities): AnyRoute[] {
     ...importRoutes(capabilities.imports),
     ...envelopeRoutes(capabilities.envelopes),
     ...coverageRoutes(capabilities.coverage),
+    ...fieldRoutes(capabilities),
     ...decryptionRoutes(capabilities.decryption),
     ...exchangeRoutes(capabilities.exchanges),
     ...sealingRoutes(capabilities.sealings),

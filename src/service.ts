@@ -19,6 +19,9 @@ import { createEnvelopes } from './envelope/envelope.ts';
 import { createEvents } from './events/events.ts';
 import { createExchanges } from './exchange/exchange.ts';
 import { createSealings } from './exchange/sealing.ts';
+import { createFieldKeys } from './fields/field-keys.ts';
+import { createFields } from './fields/fields.ts';
+import { createSchemas } from './fields/schemas.ts';
 import type { Hsm } from './hsm/hsm.ts';
 import { type Listener, listen } from './http/listen.ts';
 import { steadyReadiness } from './http/readiness.ts';
@@ -220,6 +223,9 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
     ],
   });
   const coverage = createCoverage({ store, rows, keys, clock, emit });
+  const fieldSchemas = createSchemas({ store, rows, clock, operations, keys, revision });
+  const fieldKeys = createFieldKeys({ keys, hsm, revision });
+  const fields = createFields({ operations, keys, schemas: fieldSchemas, fieldKeys });
   const lifecycle = createLifecycle({
     ...{ keys, store, hsm, systemKeys, clock, coverage, emit, limits: config.lifecycle, log: note },
   });
@@ -242,6 +248,8 @@ async function composeParts({ config, adapters, log, note, expose, hsm, store, c
         queries: aggregation.queries(jobs),
         decryption: createDecryption({ keys, hsm }),
         coverage,
+        fields,
+        fieldSchemas,
         namespaces,
         tokens,
         jobs,

@@ -4,63 +4,25 @@
 // Floor: the fastest bare loop over the same values in a row, with the same keys ready: node:crypto's AES-256-GCM and HMAC,
 // AES-SIV of a whole field's values together, base64url.
 // Run: node bench/fields/documents.bench.ts
-import { createHmac } from 'node:crypto';
 import { compileSchema } from '../../src/crypto/fields/compile.ts';
 import { decryptItems, encryptItems } from '../../src/crypto/fields/documents.ts';
 import { type Item, slotsOf } from '../../src/crypto/fields/items.ts';
-import { type Keyring, keyBytesOf, prepareKey } from '../../src/crypto/fields/keyring.ts';
 import { nodeCiphers as ciphers } from '../../src/crypto/fields/node-ciphers.ts';
 import { createSiv } from '../../src/crypto/fields/siv.ts';
 import { bench } from '../support/bench.ts';
 import type { RateRow } from '../support/report.ts';
 import { medianRound, rounds } from '../support/rounds.ts';
+import { benchDefinition, benchKeyring, documentsOf, randomizedFields, textsOf } from './people.ts';
 
 const documents = 1_000;
 const values = documents * 10;
 const milliseconds = 300;
-const names = Array.from({ length: 10 }, (_, index) => `field${index}`);
-const schema = compileSchema('018f0000-0000-7000-8000-0000000000bb', {
-  key: 'people',
-  fields: names.map((name, index) => ({
-    name,
-    path: `/person/${name}`,
-    treatment: index < 6 ? ('randomized' as const) : ('deterministic' as const),
-  })),
-  indexes: [
-    { name: 'by-first', member: 'index', bits: 32, fields: [{ name: 'field0', normalize: ['trim'] }] },
-  ],
-});
-const version = { id: '018f0000-0000-7000-8000-000000000001', ordinal: 1 };
-const place = { namespaceId: '018f0000-0000-7000-8000-0000000000aa', versionId: version.id };
+const schema = compileSchema('018f0000-0000-7000-8000-0000000000bb', benchDefinition);
 
-function createKeyring(): Keyring {
-  const known = new Map<string, ReturnType<typeof prepareKey>>();
-  return {
-    current: () => version,
-    version: () => version,
-    prepared(_, slot) {
-      const ready = known.get(slot.id);
-      if (ready) return ready;
-      const key = createHmac('sha512', 'bench')
-        .update(slot.id)
-        .digest()
-        .subarray(0, keyBytesOf(slot.purpose));
-      const made = prepareKey(ciphers, { slot, place }, key);
-      known.set(slot.id, made);
-      return made;
-    },
-  };
-}
+const people = Array.from({ length: documents }, (_, row) => textsOf(row));
+const fresh = (): Item[] => documentsOf(documents).map((document) => ({ document }));
 
-const people = Array.from({ length: documents }, (_, row) =>
-  names.map((name, index) => `${name} of person ${row * 7 + index}`),
-);
-const fresh = (): Item[] =>
-  people.map((texts) => ({
-    document: { person: Object.fromEntries(texts.map((text, i) => [names[i] ?? '', text])) },
-  }));
-
-const keyring = createKeyring();
+const keyring = benchKeyring();
 const tools = { ciphers, schema };
 
 function sealedItems(): Item[] {
@@ -102,7 +64,7 @@ function bareSeal(): string[][] {
   for (let field = 0; field < 10; field += 1) {
     const plaintexts = people.map((texts) => encoder.encode(texts[field]));
     const sealed =
-      field < 6
+      field < randomizedFields
         ? plaintexts.map((plaintext) => {
             const nonce = ciphers.random(12);
             return Buffer.concat([header, nonce, ...aead.seal(nonce, plaintext, aad)]);
@@ -119,7 +81,7 @@ function bareOpen(sealed: readonly string[][]): string[][] {
   for (let field = 0; field < 10; field += 1) {
     const bytes = sealed.map((row) => ciphers.fromText(row[field] ?? '') ?? header);
     const opened =
-      field < 6
+      field < randomizedFields
         ? bytes.map((one) => aead.open(one.subarray(18, 30), one.subarray(30), aad))
         : siv.open(bytes.map((one) => one.subarray(18)));
     opened.forEach((plaintext, row) => out[row]?.push(decoder.decode(plaintext)));

@@ -55,7 +55,7 @@ export function authorize(caller: Caller, action: Action): void {
 export function outcomeOf(error: unknown): Pick<AuditEntry, 'outcome' | 'code'> {
   if (!isServiceError(error)) return { outcome: 'failed', code: 'internal' };
   const refused =
-    /^(access|contribution|coverage|dataset|key|envelope|exchange|import|job|mac|signature|request|webhook)\//.test(
+    /^(access|contribution|coverage|dataset|key|envelope|exchange|fields|import|job|mac|signature|request|webhook)\//.test(
       error.code,
     ) && !error.code.endsWith('/conflict');
   return { outcome: refused ? 'refused' : 'failed', code: error.code };

@@ -9,6 +9,9 @@ export const scopes = [
   'datasets:admin',
   'datasets:contribute',
   'datasets:query',
+  'fields:admin',
+  'fields:reveal',
+  'fields:query',
   'access:admin',
   'jobs:read',
   'jobs:admin',
@@ -27,6 +30,10 @@ const anyKeyScope: readonly Scope[] = [
 ];
 
 const anyDatasetScope: readonly Scope[] = ['datasets:admin', 'datasets:contribute', 'datasets:query'];
+const anyFieldScope: readonly Scope[] = [
+  ...(['fields:admin', 'fields:reveal', 'fields:query'] as const),
+  ...(['keys:encrypt', 'keys:decrypt', 'keys:rewrap'] as const),
+];
 
 /** Every audited action and the scopes of which one is enough. */
 export const actions = {
@@ -101,6 +108,15 @@ export const actions = {
   'webhooks.remove': ['keys:admin'],
   'webhooks.list-deliveries': ['keys:admin'],
   'webhooks.redeliver': ['keys:admin'],
+  'fields.create-schema': ['fields:admin'],
+  'fields.change-schema': ['fields:admin'],
+  'fields.describe-schema': anyFieldScope,
+  'fields.list-schemas': anyFieldScope,
+  'fields.encrypt': ['keys:encrypt'],
+  'fields.decrypt': ['keys:decrypt'],
+  'fields.reveal': ['fields:reveal', 'keys:decrypt'],
+  'fields.query-tokens': ['fields:query', 'keys:encrypt'],
+  'fields.rewrap': ['keys:rewrap'],
   'access.list-namespaces': ['service:admin'],
   'access.create-namespace': ['service:admin'],
   'access.list-tokens': ['access:admin'],

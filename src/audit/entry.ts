@@ -9,7 +9,7 @@ const name = z.string().max(128);
 const id = z.string().max(64);
 
 export const auditTargetSchema = z.strictObject({
-  kind: z.enum(['key', 'token', 'namespace', 'job', 'dataset', 'webhook', 'audit', 'service']),
+  kind: z.enum(['key', 'token', 'namespace', 'job', 'dataset', 'webhook', 'schema', 'audit', 'service']),
   id: id.optional(),
   name: name.optional(),
   version: z.int().optional(),
@@ -22,6 +22,8 @@ export const auditItemSchema = z.strictObject({
   target: auditTargetSchema.optional(),
   outcome,
   code: z.enum(errorCodes).optional(),
+  /** How many it stands for: values of fields, or documents. */
+  count: z.int().optional(),
 });
 
 export const auditEntrySchema = z.strictObject({

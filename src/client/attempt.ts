@@ -1,3 +1,4 @@
+import { parseExact } from '../core/exact-json.ts';
 import { decodeAnswer, decodeBatch, Mismatch } from './answers.ts';
 import { contradiction } from './consistency.ts';
 import { StatheraError } from './errors.ts';
@@ -160,12 +161,12 @@ function decodeText(raw: Uint8Array): string | undefined {
   }
 }
 
-/** Undefined for what is no JSON. The bytes are wiped: they may hold plaintext; the strings cannot be. */
+/** Undefined for what is no JSON. Numbers that a double would change are as they were written. The bytes are wiped: they may hold plaintext; the strings cannot be. */
 function parseJson(raw: Uint8Array): unknown {
   const text = decodeText(raw);
   raw.fill(0);
   try {
-    return text === undefined ? undefined : (JSON.parse(text) as unknown);
+    return text === undefined ? undefined : parseExact(text);
   } catch {
     return undefined;
   }

@@ -1,5 +1,6 @@
 import { datasetOperations } from './operations-datasets.ts';
 import { eventOperations } from './operations-events.ts';
+import { fieldOperations } from './operations-fields.ts';
 import { importOperations } from './operations-import.ts';
 import { lifecycleOperations } from './operations-lifecycle.ts';
 import { queryOperations } from './operations-queries.ts';
@@ -108,6 +109,8 @@ export const operations = {
   },
   random: { method: 'POST', path: '/v1/random', retry: 'safe', answer: { bytes: 'bytes' } },
   batch: { method: 'POST', path: '/v1/batch', retry: 'safe', answer: 'batch' },
+
+  ...fieldOperations,
 
   decryptOaep: {
     method: 'POST',

@@ -83,7 +83,9 @@ export const recordAnswer = {
   'target?': target,
   outcome: 'string',
   'code?': 'string',
-  'items?': [{ action: 'string', 'target?': target, outcome: 'string', 'code?': 'string' }],
+  'items?': [
+    { action: 'string', 'target?': target, outcome: 'string', 'code?': 'string', 'count?': 'integer' },
+  ],
   'count?': 'integer',
   'replayed?': 'boolean',
   writer: 'string',

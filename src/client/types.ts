@@ -6,6 +6,7 @@ import type * as envelope from '../envelope/routes-schemas.ts';
 import type * as events from '../events/routes-schemas.ts';
 import type * as exchange from '../exchange/routes-schemas.ts';
 import type * as sealing from '../exchange/routes-schemas-sealing.ts';
+import type * as fields from '../fields/routes-schemas.ts';
 import type { listQuery } from '../http/validation.ts';
 import type * as importing from '../importing/routes-schemas.ts';
 import type * as jobs from '../jobs/routes-schemas.ts';
@@ -30,6 +31,9 @@ export type KeyVersion = Answered<typeof keys.versionAnswer>;
 export type ImportParameters = Answered<typeof importing.parametersAnswer>;
 export type Token = Answered<typeof access.tokenAnswer>;
 export type Namespace = Answered<typeof access.namespaceAnswer>;
+export type FieldSchema = Answered<typeof fields.schemaAnswer>;
+export type FieldResults = Answered<typeof fields.fieldsAnswer>;
+type SchemaParams = Given<typeof fields.schemaParams>;
 export type CoverageReport = Answered<typeof coverage.reportAnswer>;
 export type Job = Answered<typeof jobs.jobAnswer>;
 export type AuditRecord = ItemOf<Answered<typeof audit.recordsAnswer>>;
@@ -138,6 +142,21 @@ export interface Operations extends DatasetOperations, RotationOperations {
   listCoverage: List<
     KeyParams & Given<typeof coverage.coverageQuery>,
     Answered<typeof coverage.reportsAnswer>
+  >;
+
+  /** Which fields of documents are treated, and how. */
+  createFieldSchema: Operation<Given<typeof fields.createSchemaBody>, FieldSchema>;
+  listFieldSchemas: List<Given<typeof listQuery>, Answered<typeof fields.schemasAnswer>>;
+  getFieldSchema: Operation<SchemaParams & Given<typeof fields.describeQuery>, FieldSchema>;
+  addFieldSchemaVersion: Operation<SchemaParams & Given<typeof fields.schemaVersionBody>, FieldSchema>;
+  /** Up to 10,000 documents; `results` stand in their order, each with a status. Numbers stay as they are written. */
+  encryptFields: Operation<Given<typeof fields.fieldsBody>, FieldResults>;
+  decryptFields: Operation<Given<typeof fields.fieldsBody>, FieldResults>;
+  revealFields: Operation<Given<typeof fields.fieldsBody>, FieldResults>;
+  rewrapFields: Operation<Given<typeof fields.rewrapFieldsBody>, FieldResults>;
+  queryFieldTokens: Operation<
+    Given<typeof fields.queryTokensBody>,
+    Answered<typeof fields.queryTokensAnswer>
   >;
 
   /** Of what was encrypted to the public key of an RSA key. */

@@ -2,7 +2,7 @@
  * The registry of key algorithms: one row each. A new algorithm is a new row here, its HSM objects in
  * `hsm/pkcs11/objects.ts`, and published test vectors. Numbers are written into ciphertexts and never reused.
  */
-export type Suite = DecryptSuite | CipherSuite | ExchangeSuite | MacSuite | SignSuite;
+export type Suite = DecryptSuite | CipherSuite | ExchangeSuite | FieldSuite | MacSuite | SignSuite;
 
 interface AnySuite {
   readonly name: string;
@@ -35,6 +35,18 @@ export interface ExchangeSuite extends AnySuite {
    * to the bit is another suite.
    */
   readonly id: string;
+}
+
+/**
+ * Secrets from which keys of fields are derived, see ./fields. What counts as a use is a value with a random nonce: of
+ * one field's key they could all be.
+ */
+export interface FieldSuite extends AnySuite {
+  readonly purpose: 'fields';
+  readonly protection: 'derived';
+  readonly keyKind: 'hmac-256';
+  readonly rotateAfterUses: number;
+  readonly refuseAfterUses: number;
 }
 
 /** Keys that make and check MACs, all of it in the token. */
@@ -174,6 +186,16 @@ const macs = {
   },
 } as const satisfies Record<string, MacSuite>;
 
+const fieldSuites = {
+  /** NIST SP 800-108r1, counter mode over HMAC-SHA-256. */
+  'kdf-hmac-sha-256': {
+    name: 'kdf-hmac-sha-256',
+    ...{ number: 128, purpose: 'fields', protection: 'derived', keyKind: 'hmac-256', keyBytes: 32 },
+    rotateAfterUses: shortNonce.rotateAfterUses,
+    refuseAfterUses: shortNonce.refuseAfterUses,
+  },
+} as const satisfies Record<string, FieldSuite>;
+
 const seedPair = { purpose: 'sign', ...sealed } as const;
 const tokenPair = { purpose: 'sign', protection: 'hsm' } as const;
 
@@ -225,7 +247,10 @@ const signers = {
   'ml-dsa-65-p256': signer('ml-dsa-65-p256', { number: 115, keyBytes: 64, ...seedPair }, composites),
 } as const satisfies Record<string, SignSuite>;
 
-export const suites = { ...cipherSuites, ...exchanges, ...decrypters, ...macs, ...signers } as const;
+export const suites = {
+  ...{ ...cipherSuites, ...exchanges, ...decrypters, ...macs, ...signers },
+  ...fieldSuites,
+} as const;
 
 export type Algorithm = keyof typeof suites;
 export type CipherAlgorithm = keyof typeof cipherSuites;
@@ -241,7 +266,9 @@ export const exchangeAlgorithms = Object.keys(exchanges) as [ExchangeAlgorithm, 
 export const decryptAlgorithms = Object.keys(decrypters) as [DecryptAlgorithm, ...DecryptAlgorithm[]];
 export const macAlgorithms = Object.keys(macs) as [MacAlgorithm, ...MacAlgorithm[]];
 export const signAlgorithms = Object.keys(signers) as [SignAlgorithm, ...SignAlgorithm[]];
-export const purposes: readonly [Purpose, ...Purpose[]] = ['encrypt', 'decrypt', 'exchange', 'mac', 'sign'];
+export const purposes: readonly [Purpose, ...Purpose[]] = [
+  ...(['encrypt', 'decrypt', 'exchange', 'fields', 'mac', 'sign'] as const),
+];
 
 const byNumber = new Map<number, CipherSuite>(
   Object.values(cipherSuites).map((suite) => [suite.number, suite]),

@@ -125,12 +125,12 @@ function decodedBody(
   schema: z.ZodType,
   { incoming }: Exchange,
   raw: Buffer,
-  { mediaType = 'application/json', bodyValues: values }: AnyRoute,
+  { mediaType = 'application/json', bodyValues: values, exactNumbers: exact = false }: AnyRoute,
 ): unknown {
   if (raw.length > 0) {
     checkMediaType(incoming, mediaType);
     if (mediaType === 'application/octet-stream') return decoded(schema, raw, '');
-    return decoded(schema, parseJson(raw, values === undefined ? {} : { values }), '');
+    return decoded(schema, parseJson(raw, { ...(values !== undefined && { values }), exact }), '');
   }
   const result = schema.safeParse(undefined);
   if (!result.success) throw new ServiceError('request/invalid', 'This operation needs a body.');

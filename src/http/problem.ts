@@ -118,6 +118,24 @@ export const problemKinds: Readonly<Record<ErrorCode, ProblemKind>> = {
     'The exchange is refused',
     'The ciphertext, what was sealed, the other side’s public key or the confirmation is not one for this key: changed, of another length, no valid or a weak point, or of another secret. The service does not tell which.',
   ),
+  'fields/schema-not-found': kind(404, 'No such schema', 'It, or this version of it, does not exist.'),
+  'fields/schema-exists': kind(409, 'The schema exists', 'Another schema of the namespace has the name.'),
+  'fields/schema-invalid': kind(
+    422,
+    'The schema cannot be used',
+    'A path, a name, an alphabet or an index does not fit; `errors` says where and why.',
+  ),
+  'fields/conflict': kind(409, 'The schema was changed meanwhile', 'Read it and decide again.'),
+  'fields/value-refused': kind(
+    422,
+    'The document is refused',
+    'A value is not one for the treatment of its field; `errors` names the field and the rule.',
+  ),
+  'fields/decryption-failed': kind(
+    400,
+    'The document does not open',
+    'A value is tampered, truncated, of another place, record, schema or key, or of a version that may not be used: the service does not tell which.',
+  ),
   'lease/lost': kind(
     409,
     'The work is no longer this process’s',

@@ -26,6 +26,8 @@ export interface Route<
   readonly mediaType?: MediaType;
   /** JSON members and elements accepted in a body. Default 100,000. */
   readonly bodyValues?: number;
+  /** Numbers of the body are kept as they are written. */
+  readonly exactNumbers?: boolean;
   /** Wall-clock limit of the whole request. Default 30. */
   readonly timeoutSeconds?: number;
   /** Takes an Idempotency-Key. */

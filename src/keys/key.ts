@@ -8,6 +8,7 @@ import {
   type CipherSuite,
   type DecryptSuite,
   type ExchangeSuite,
+  type FieldSuite,
   type MacSuite,
   type SignSuite,
   type Suite,
@@ -59,6 +60,9 @@ export type CipherVersion = KeyVersion<CipherSuite>;
 
 /** A key pair. */
 export type ExchangeVersion = KeyVersion<ExchangeSuite> & { readonly publicKey: Uint8Array };
+
+/** What keys of fields are derived from. */
+export type FieldVersion = KeyVersion<FieldSuite>;
 
 /** What makes MACs. */
 export type MacVersion = KeyVersion<MacSuite>;
@@ -217,6 +221,11 @@ export function asPair(version: KeyVersion): ExchangeVersion {
   throw anotherPurpose();
 }
 
+export function asField(version: KeyVersion): FieldVersion {
+  if (isField(version)) return version;
+  throw anotherPurpose();
+}
+
 export function asMac(version: KeyVersion): MacVersion {
   if (isMac(version)) return version;
   throw anotherPurpose();
@@ -233,6 +242,10 @@ function isCipher(version: KeyVersion): version is CipherVersion {
 
 function isPair(version: KeyVersion): version is ExchangeVersion {
   return version.suite.purpose === 'exchange' && version.publicKey !== undefined;
+}
+
+function isField(version: KeyVersion): version is FieldVersion {
+  return version.suite.purpose === 'fields';
 }
 
 function isMac(version: KeyVersion): version is MacVersion {

@@ -50,6 +50,7 @@ const defaultAlgorithms: Readonly<Record<Purpose, Algorithm>> = {
   encrypt: 'aes-256-gcm',
   decrypt: 'rsa-oaep-3072',
   exchange: 'x-wing',
+  fields: 'kdf-hmac-sha-256',
   mac: 'hmac-sha-256',
   sign: 'ml-dsa-65',
 };
@@ -63,7 +64,7 @@ export const createBody = z
       .optional()
       .meta({
         description:
-          'Default `aes-256-gcm`; for the purpose `decrypt` `rsa-oaep-3072`, for `exchange` `x-wing`, for `mac` `hmac-sha-256`, for `sign` ' +
+          'Default `aes-256-gcm`; for the purpose `decrypt` `rsa-oaep-3072`, for `exchange` `x-wing`, for `fields` `kdf-hmac-sha-256`, for `mac` `hmac-sha-256`, for `sign` ' +
           '`ml-dsa-65`.',
       }),
     purpose: z.enum(purposes).optional().meta({ description: 'Default: what the algorithm is for.' }),

@@ -26,6 +26,7 @@ const existing: Readonly<Record<Purpose, string>> = {
     'Existing ciphertexts are unchanged: the versions that made them open them until they are rewrapped.',
   decrypt: 'What was encrypted to older public keys is unchanged, and stays with the versions they are of.',
   exchange: 'What was sealed to older public keys is unchanged, and stays with the versions they are of.',
+  fields: 'Existing values are unchanged: the versions that sealed them open them until they are rewrapped.',
   mac: 'Existing MACs are unchanged: the versions that made them verify them.',
   sign: 'Existing signatures are unchanged: the versions that made them verify them.',
 };

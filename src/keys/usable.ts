@@ -6,12 +6,14 @@ import { decryptingStates } from './change.ts';
 import {
   asCipher,
   asDecrypter,
+  asField,
   asMac,
   asPair,
   asSigner,
   type CipherVersion,
   type DecryptVersion,
   type ExchangeVersion,
+  type FieldVersion,
   type Key,
   type KeyVersion,
   keyNotFound,
@@ -49,6 +51,12 @@ export interface UsableVersions {
   decryptingOaep(key: Key, use: Use, ordinal?: number): Promise<DecryptVersion>;
   /** A version of a MAC key. @throws as `exchanging` */
   authenticating(key: Key, use: Use, ordinal?: number): Promise<MacVersion>;
+  /** A version of a key of fields, the current one or that of an ordinal. @throws as `exchanging` */
+  derivingFields(key: Key, use: Use, ordinal?: number): Promise<FieldVersion>;
+  /** Of one by its id; undefined when it is none of this key. @throws as `decrypting` */
+  openingFields(key: Key, versionId: string): Promise<FieldVersion | undefined>;
+  /** Counts values with random nonces. @throws key/usage-exhausted, key/conflict */
+  countFields(key: Key, version: FieldVersion, uses: number): Promise<void>;
   /** A key pair that signs (`make`) and verifies (`open`). @throws as `exchanging` */
   signing(key: Key, use: Use, ordinal?: number): Promise<SignVersion>;
 }
@@ -87,6 +95,19 @@ export function createUsableVersions({
     };
   }
 
+  async function opening(
+    purpose: Suite['purpose'],
+    key: Key,
+    versionId: string,
+  ): Promise<KeyVersion | undefined> {
+    if (key.suite.purpose !== purpose) throw wrongPurpose();
+    if (key.state !== 'enabled') throw disabled();
+    const version = await lookup.version(key, versionId);
+    if (version && !decryptingStates.includes(version.state)) throw versionDisabled();
+    if (version) requireLive(version);
+    return version;
+  }
+
   return {
     async encrypting(key, uses = 1, bytes = 0) {
       if (key.suite.purpose !== 'encrypt') throw wrongPurpose();
@@ -100,13 +121,16 @@ export function createUsableVersions({
     },
 
     async decrypting(key, versionId) {
-      if (key.suite.purpose !== 'encrypt') throw wrongPurpose();
-      if (key.state !== 'enabled') throw disabled();
-      const version = await lookup.version(key, versionId);
-      if (version && !decryptingStates.includes(version.state)) throw versionDisabled();
-      if (version) requireLive(version);
+      const version = await opening('encrypt', key, versionId);
       return version && asCipher(version);
     },
+
+    derivingFields: byOrdinal('fields', asField),
+    async openingFields(key, versionId) {
+      const version = await opening('fields', key, versionId);
+      return version && asField(version);
+    },
+    countFields: (key, version, uses) => usage.take(version, uses, 0, key.rotateAfter),
 
     exchanging: byOrdinal('exchange', asPair),
     decryptingOaep: byOrdinal('decrypt', asDecrypter),

@@ -5,7 +5,7 @@ import { isServiceError, ServiceError } from '../core/errors.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { KeyUsageRow } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
-import type { CipherVersion } from './key.ts';
+import type { CipherVersion, FieldVersion } from './key.ts';
 import type { RotateAfter } from './rotated.ts';
 
 /**
@@ -20,7 +20,7 @@ export interface Usage {
    *   each process
    * @throws key/usage-exhausted at the suite's limit (NIST SP 800-38D §8.3)
    */
-  take(version: CipherVersion, uses: number, bytes?: number, after?: RotateAfter): Promise<void>;
+  take(version: CountedVersion, uses: number, bytes?: number, after?: RotateAfter): Promise<void>;
   /** Marks a version as used now, in memory. */
   touch(versionId: string): void;
   /** When it was last used, as far as this process knows without the store. Milliseconds. */
@@ -30,6 +30,9 @@ export interface Usage {
   /** Gives the rest of every block back and flushes. */
   close(): Promise<void>;
 }
+
+/** What is counted. */
+export type CountedVersion = CipherVersion | FieldVersion;
 
 interface Block {
   remaining: number;
@@ -58,7 +61,7 @@ export function createUsage({
   rows: RowAuthenticator;
   clock: Clock;
   /** Called when a reservation passes the suite's rotation limit. */
-  onRotationDue: (version: CipherVersion) => void;
+  onRotationDue: (version: CountedVersion) => void;
 }): Usage {
   const blocks = createCache<Block>(blocksLimit);
   let touched = new Map<string, number>();
@@ -67,7 +70,7 @@ export function createUsage({
   let flushed: Promise<void> = Promise.resolve();
 
   /** Adds to the durable count; compare-and-set, so that processes never share a block. */
-  async function reserve(version: CipherVersion, rest: Block | undefined, wanted: Block): Promise<Block> {
+  async function reserve(version: CountedVersion, rest: Block | undefined, wanted: Block): Promise<Block> {
     const { refuseAfterUses, rotateAfterUses } = version.suite;
     const { encryptions = rotateAfterUses, bytes = Number.POSITIVE_INFINITY } = wanted.after;
     for (let attempt = 0; attempt < 10; attempt += 1) {

@@ -7,6 +7,7 @@ import { createCoverageTable } from './coverage-tables.ts';
 import { createDatasetTables } from './dataset-tables.ts';
 import { advisory, type Dialect } from './dialects.ts';
 import { createEventTables } from './event-tables.ts';
+import { createFieldTables } from './field-tables.ts';
 import { firstTables } from './first-tables.ts';
 import { createJobTables, createLeaseTable } from './job-tables.ts';
 import { createLifecycleTables } from './lifecycle-tables.ts';
@@ -155,11 +156,12 @@ const rotation: Migration = { number: 12, name: 'rotation', oldestCode: 6, up: c
 
 const queries: Migration = { number: 13, name: 'queries', oldestCode: 6, up: createQueryTables };
 const events: Migration = { number: 14, name: 'events', oldestCode: 6, up: createEventTables };
+const fields: Migration = { number: 15, name: 'fields', oldestCode: 6, up: createFieldTables };
 
 /** In order, without gaps; a landed migration is never edited. */
 export const migrations: readonly Migration[] = [
   ...[first, dataKeyReuse, leases, imports, changes],
-  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle, datasets, rotation, queries, events],
+  ...[auditInDatabase, jobs, enrolment, coverage, lifecycle, datasets, rotation, queries, events, fields],
 ];
 
 /**

@@ -79,6 +79,7 @@ const layouts = {
       ...['counts', 'agreed', 'scan_started_at', 'reported_by', 'created_at'],
     ],
   },
+  field_schemas: { 1: ['id', 'namespace_id', 'name', 'version', 'definition', 'created_at'] },
   version_destructions: {
     1: [
       ...['id', 'namespace_id', 'key_id', 'version_id', 'ordinal', 'state', 'previous_state', 'coverage'],

@@ -1,4 +1,5 @@
 import type { Generated } from 'kysely';
+import type { AuditSegmentBytesRow, AuditWriterRow } from './audit-rows.ts';
 import type { CoverageReportRow } from './coverage-rows.ts';
 import type {
   ContributionCiphertextRow,
@@ -8,6 +9,7 @@ import type {
   DatasetRow,
 } from './dataset-rows.ts';
 import type { DeliveryRow, EventRow, WebhookRow } from './event-rows.ts';
+import type { FieldSchemaRow } from './field-rows.ts';
 import type { JobChunkRow, JobRow } from './job-rows.ts';
 import type { DestructionRow, RetentionRow } from './lifecycle-rows.ts';
 import type { DatasetBudgetRow, DatasetQueryRow } from './query-rows.ts';
@@ -49,6 +51,7 @@ export interface Schema {
   jobs: JobRow;
   job_chunks: JobChunkRow;
   coverage_reports: CoverageReportRow;
+  field_schemas: FieldSchemaRow;
   version_destructions: DestructionRow;
   key_retention: RetentionRow;
   datasets: DatasetRow;
@@ -274,26 +277,4 @@ export interface LeaseRow {
   beat: number;
   /** Others may take it once they have seen it unchanged for so long. */
   quiet_milliseconds: number;
-}
-
-/** Which process writes which part of a log that is in the database. */
-export interface AuditWriterRow {
-  writer: string;
-  namespace_id: string;
-  /** Grows whenever a process takes it: what one before wrote as its holder is refused. */
-  epoch: number;
-  /** 1 while a process has it. */
-  held: number;
-  /** Grows while that lives. */
-  beat: number;
-}
-
-/** A log that is in the database: the bytes of a segment, in pieces. */
-export interface AuditSegmentBytesRow {
-  namespace_id: string;
-  writer: string;
-  number: number;
-  /** Bytes of the segment before these. */
-  start: number;
-  bytes: Uint8Array;
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient, wrapKey } from '../../src/client/node/index.ts';
 import { newId } from '../../src/core/ids.ts';
 import { makeDataset, salaries } from '../aggregate/support.ts';
+import { documentRequests, schemaOf } from '../fields/support.ts';
 import { type Answer, startTestService, type TestService } from '../support/service.ts';
 import {
   auditRecords,
@@ -23,6 +24,9 @@ const all = [
   'keys:rewrap',
   'keys:sign',
   'keys:verify',
+  'fields:admin',
+  'fields:reveal',
+  'fields:query',
   'datasets:admin',
   'datasets:contribute',
   'datasets:query',
@@ -34,6 +38,10 @@ const all = [
   'service:admin',
 ] as const;
 type Scope = (typeof all)[number];
+const anyFields: readonly Scope[] = [
+  ...(['keys:encrypt', 'keys:decrypt', 'keys:rewrap'] as const),
+  ...(['fields:admin', 'fields:reveal', 'fields:query'] as const),
+];
 const anyDatasets: readonly Scope[] = all.filter((scope) => scope.startsWith('datasets:'));
 const anyKeys: readonly Scope[] = all.filter((scope) => scope.startsWith('keys:'));
 
@@ -67,6 +75,7 @@ const notAnswered = {
   ...{ statistic: 'weighted-sum', column: 'salary', epochs: [1], epsilon: 0.1 },
   weights: { group: 'department', labels: { sales: 1 } },
 };
+let fieldSchema: string;
 let otherNamespace: string;
 /** Of the service itself: to see it takes service:admin beside a scope for jobs. */
 let job: string;
@@ -99,6 +108,9 @@ beforeAll(async () => {
   await service.call('POST', '/v1/keys', { name: authenticating, purpose: 'mac' });
   mac = (await service.call('POST', `/v1/keys/${authenticating}/mac`, { message: plaintext })).body['mac'];
   dataset = await makeDataset(service);
+  fieldSchema = freshName('schema');
+  await service.call('POST', '/v1/keys', { name: fieldSchema, purpose: 'fields' });
+  await service.call('POST', '/v1/fields/schemas', schemaOf(fieldSchema, fieldSchema));
   await service.call('POST', `/v1/datasets/${dataset}/epochs`, {});
   otherNamespace = (await makeNamespace(service, ['keys:admin'])).name;
   for (const scope of all) tokens.set(scope, await makeToken(service, { scopes: [scope] }));
@@ -138,6 +150,23 @@ async function scheduled(): Promise<string> {
   await service.call('POST', `/v1/keys/${name}/rotate`, {});
   await service.call('POST', `/v1/keys/${name}/destroy`, { versions: [1] });
   return name;
+}
+
+function documentRows(): Row[] {
+  const allowed: Readonly<Record<string, readonly [action: string, ...Scope[]]>> = {
+    encryptFields: ['fields.encrypt', 'keys:encrypt'],
+    decryptFields: ['fields.decrypt', 'keys:decrypt'],
+    revealFields: ['fields.reveal', 'fields:reveal', 'keys:decrypt'],
+    rewrapFields: ['fields.rewrap', 'keys:rewrap'],
+    queryFieldTokens: ['fields.query-tokens', 'fields:query', 'keys:encrypt'],
+  };
+  return documentRequests('').map(([operationId, path, body]) => {
+    const [action = '', ...scopes] = allowed[operationId] ?? [];
+    return {
+      ...{ operationId, action, allowed: scopes as Scope[], status: 200 },
+      request: async () => ['POST', path, { ...body, schema: fieldSchema }],
+    };
+  });
 }
 
 /** What each operation needs, written down here by itself: not taken from the code. */
@@ -421,6 +450,28 @@ const rows: readonly Row[] = [
     ...{ operationId: 'getJwks', action: 'signing.jwks', allowed: anyKeys, status: 200 },
     request: async () => ['GET', '/v1/keys/jwks.json'],
   },
+  {
+    ...{ operationId: 'createFieldSchema', action: 'fields.create-schema', status: 201 },
+    allowed: ['fields:admin'],
+    request: async () => ['POST', '/v1/fields/schemas', schemaOf(freshName('made'), fieldSchema)],
+  },
+  {
+    ...{ operationId: 'listFieldSchemas', action: 'fields.list-schemas', allowed: anyFields, status: 200 },
+    request: async () => ['GET', '/v1/fields/schemas'],
+  },
+  {
+    ...{ operationId: 'getFieldSchema', action: 'fields.describe-schema', allowed: anyFields, status: 200 },
+    request: async () => ['GET', `/v1/fields/schemas/${fieldSchema}`],
+  },
+  {
+    ...{ operationId: 'addFieldSchemaVersion', action: 'fields.change-schema', status: 201 },
+    allowed: ['fields:admin'],
+    async request() {
+      const { name: _, ...definition } = schemaOf('', fieldSchema);
+      return ['POST', `/v1/fields/schemas/${fieldSchema}/versions`, definition];
+    },
+  },
+  ...documentRows(),
   {
     ...{ operationId: 'createDataset', action: 'datasets.create', allowed: ['datasets:admin'], status: 201 },
     request: async () => ['POST', '/v1/datasets', { name: freshName('made'), ...salaries }],

@@ -16,6 +16,7 @@ const routes = allRoutes({
   ...{ aggregation: unused, queries: unused },
   ...{ rotation: unused, rotationDefaults: unused, rotationOverview: unused },
   events: unused,
+  ...{ fields: unused, fieldSchemas: unused },
   ...{ namespaces: unused, tokens: unused, jobs: unused, audit: unused, operations: unused },
 });
 

@@ -352,6 +352,7 @@ function migrationsContract(open: () => Promise<StoreUnderTest>): void {
           'audit_writers',
           'changes',
           'coverage_reports',
+          'field_schemas',
           'idempotency',
         ],
         ...['import_wrapping_keys', 'key_retention', 'key_usage', 'key_versions', 'keys'],

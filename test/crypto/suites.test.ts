@@ -75,6 +75,8 @@ test('suite numbers stand still', () => {
     ['ml-dsa-65-ed25519', 114, 64, 'hsm-sealed'],
     ['ml-dsa-65-p256', 115, 64, 'hsm-sealed'],
   ]);
+  const { number, keyBytes, protection } = suites['kdf-hmac-sha-256'];
+  expect([number, keyBytes, protection]).toEqual([128, 32, 'derived']);
 });
 
 /** Guarantees the ids that are bound into keys and proofs, and that a draft's names its version. */

@@ -8,6 +8,7 @@ import { errorCodes } from '../../src/core/errors.ts';
 import { freshName, makeKey, makeToken, plaintext, seal, waitingJob } from '../access/support.ts';
 import { agesDataset, makeContributors } from '../aggregate/asking.ts';
 import { epochKey, salaries, uploadFor } from '../aggregate/support.ts';
+import { documentRequests, schemaOf } from '../fields/support.ts';
 import { startTestService, type TestService } from '../support/service.ts';
 import { type Document, type Received, readDocument } from './document.ts';
 import { legible, marker, type Pool, type Shot, shots } from './requests.ts';
@@ -148,6 +149,20 @@ async function datasetRequests(): Promise<
   ];
 }
 
+/** Requests about schemas of fields and documents, each once: chance finds no name of a schema. */
+async function fieldRequests(): ReturnType<typeof datasetRequests> {
+  await service.call('POST', '/v1/keys', { name: 'fuzz-fields', purpose: 'fields' });
+  const { name, ...definition } = schemaOf('fuzz-schema', 'fuzz-fields');
+  return [
+    ['createFieldSchema', 'POST', '/v1/fields/schemas', { name, ...definition }],
+    ['getFieldSchema', 'GET', `/v1/fields/schemas/${name}`],
+    ['addFieldSchemaVersion', 'POST', `/v1/fields/schemas/${name}/versions`, definition],
+    ...documentRequests(name).map(([operationId, path, body]): [string, string, string, object] => [
+      ...([operationId, 'POST', path, body] as const),
+    ]),
+  ];
+}
+
 interface Reply extends Received {
   readonly milliseconds: number;
 }
@@ -271,7 +286,10 @@ test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async
     expect(status, text).toBe(200);
     statuses.set(`${operationId} ${status}`, 1);
   }
-  for (const [operationId, method, path, body] of await datasetRequests()) {
+  for (const [operationId, method, path, body] of [
+    ...(await datasetRequests()),
+    ...(await fieldRequests()),
+  ]) {
     const { status, text } = await service.call(method, path, body);
     expect(status < 300, text).toBe(true);
     statuses.set(`${operationId} ${status}`, 1);

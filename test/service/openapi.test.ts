@@ -9,6 +9,7 @@ import { createHttpApp } from '../../src/http/server.ts';
 import { freshName, makeKey, makeToken, plaintext, seal, waitingJob } from '../access/support.ts';
 import { agesDataset, makeContributors } from '../aggregate/asking.ts';
 import { epochKey, makeDataset, salaries, uploadFor } from '../aggregate/support.ts';
+import { documentRequests, schemaOf } from '../fields/support.ts';
 import { type CallOptions, startTestService, type TestService } from '../support/service.ts';
 import { type Document, type Operation, readDocument } from './document.ts';
 
@@ -55,6 +56,8 @@ beforeAll(async () => {
   const made = { pair: 'x-wing', agreeing: 'x25519', mac: 'aes-128-cmac', ...signers };
   for (const [name, algorithm] of Object.entries(made))
     await service.call('POST', '/v1/keys', { name: `${key}-${name}`, algorithm });
+  await service.call('POST', '/v1/keys', { name: `${key}-fields`, purpose: 'fields' });
+  await service.call('POST', '/v1/fields/schemas', schemaOf(key, `${key}-fields`));
   const encapsulation = await service.call('POST', `/v1/keys/${key}-pair/encapsulate`, { info: 'AAAA' });
   const { ciphertext: text, confirmation } = encapsulation.body;
   encapsulated = { ciphertext: text, confirmation, info: 'AAAA', version: 1 };
@@ -97,6 +100,29 @@ async function checked(
   });
   expect([operationId, answer.status, faults]).toEqual([operationId, answer.status, []]);
   return [answer.status, answer.body['code']];
+}
+
+/** With every member that a field and an index may have. */
+function everyTreatment(name: string) {
+  const { fields, indexes, ...schema } = schemaOf(name, `${key}-fields`);
+  const format = { treatment: 'format-preserving', separators: ' ', keepPrefix: 0, keepSuffix: 4 };
+  return {
+    ...schema,
+    fields: [
+      ...fields,
+      { ...format, name: 'c', path: '/c', alphabet: 'digits', luhn: true, versionMember: 'cVersion' },
+      { ...format, name: 'd', path: '/d', symbols: 'ab', keyVersion: 1, key: `${key}-fields` },
+      { name: 'e', path: '/e', treatment: 'deterministic', joinGroup: 'g', reveal: { view: 'hash' } },
+      {
+        ...{ name: 'f', path: '/f', treatment: 'none' },
+        reveal: { view: 'mask', keepPrefix: 1, keepSuffix: 1, separators: '-', symbol: '#' },
+      },
+    ],
+    indexes: indexes.map((index) => ({
+      ...{ ...index, expectedRows: 1_000 },
+      fields: [{ name: 'a', normalize: ['trim'] }],
+    })),
+  };
 }
 
 const coverageReport = {
@@ -427,6 +453,24 @@ const successes: Readonly<
       },
     ],
   ],
+  createFieldSchema: async () => [[201, '/v1/fields/schemas', everyTreatment(freshName('made'))]],
+  listFieldSchemas: async () => [[200, '/v1/fields/schemas?limit=1']],
+  getFieldSchema: async () => [[200, `/v1/fields/schemas/${key}?version=1`]],
+  addFieldSchemaVersion: async () => {
+    const { name: _, ...definition } = everyTreatment('');
+    return [[201, `/v1/fields/schemas/${key}/versions`, definition]];
+  },
+  ...Object.fromEntries(
+    documentRequests('').map(([operationId, path, body]) => [
+      operationId,
+      async () => [
+        [200, path, { ...body, schema: key }] as const,
+        ...(operationId === 'encryptFields'
+          ? [[200, path, { schema: key, documents: [{ document: { a: 'sf1.' } }] }] as const]
+          : []),
+      ],
+    ]),
+  ),
   listDatasets: async () => [
     [200, '/v1/datasets?limit=1'],
     [200, '/v1/datasets'],
@@ -563,6 +607,7 @@ test('examples work', async () => {
   await service.call('POST', '/v1/keys', { name: 'inbox', purpose: 'exchange' });
   await service.call('POST', '/v1/keys', { name: 'receipts', purpose: 'mac' });
   await service.call('POST', '/v1/keys', { name: 'releases', purpose: 'sign' });
+  await service.call('POST', '/v1/keys', { name: 'people', purpose: 'fields' });
   let sent = 0;
   for (const operation of document.operations.filter(({ example }) => example !== undefined)) {
     const example = keysOfExamples[operation.operationId] ?? 'payments';
@@ -570,6 +615,7 @@ test('examples work', async () => {
       .replace('{key}', example)
       .replace('{version}', '1')
       .replace('/webhooks/{id}', `/webhooks/${await webhook()}`)
+      .replace('{schema}', 'people')
       .replace('{dataset}', 'salaries')
       .replace('{epoch}', '1');
     // An example disables the key; the key of the first example is there by now.
@@ -586,6 +632,7 @@ test('examples work', async () => {
 
 /** Of bodies that may be larger than 1 MiB. */
 const bodyMebibytes: Readonly<Record<string, number>> = {
+  ...{ encryptFields: 32, decryptFields: 32, revealFields: 32, rewrapFields: 32 },
   batch: 8,
   decrypt: 2,
   decryptWithKey: 2,
@@ -818,6 +865,7 @@ test('tells of every route', async () => {
       publicKeys: unused,
       signing: unused,
       imports: unused,
+      ...{ fields: unused, fieldSchemas: unused },
       lifecycle: unused,
       aggregation: unused,
       rotation: unused,

@@ -11,8 +11,8 @@ export interface FieldCiphers {
   gcm(key: Uint8Array): Aead;
   /** @param key 32 bytes */
   hmac(key: Uint8Array): FieldHmac;
-  /** Base64url without padding (RFC 4648 §5). */
-  toText(bytes: Uint8Array): string;
+  /** Base64url without padding (RFC 4648 §5) of the parts one after the other. */
+  toText(...parts: readonly Uint8Array[]): string;
   /** @returns undefined unless `text` is the one encoding of some bytes */
   fromText(text: string): Uint8Array | undefined;
 }

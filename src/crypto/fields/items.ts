@@ -37,7 +37,7 @@ export interface Slot {
 }
 
 /** Places of one field, or of one index, in one document. */
-const placesLimit = 10_000;
+const placesLimit = 1_000;
 
 export function refuse(item: Item, reason: RefusalReason, field: string): void {
   item.refused ??= new FieldRefused(reason, field);
@@ -71,11 +71,12 @@ function limited<Found>(item: Item, name: string, find: () => Found): Found | un
 }
 
 export function valueOf({ parent, name }: Slot): unknown {
-  return Reflect.get(parent, name);
+  return (parent as Record<string, unknown>)[name];
 }
 
+/** No document has the name `__proto__`, by which an assignment would not be one. */
 export function put({ parent, name }: Slot, value: unknown): void {
-  Reflect.set(parent, name, value);
+  (parent as Record<string, unknown>)[name] = value;
 }
 
 export function count(tally: Tally, field: Field, more = 1): void {

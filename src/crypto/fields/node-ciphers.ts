@@ -40,7 +40,7 @@ export const nodeCiphers: FieldCiphers = {
     const key = createSecretKey(bytes);
     return (data) => createHmac('sha256', key).update(data).digest();
   },
-  toText: (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64url'),
+  toText: (...parts) => Buffer.concat(parts).toString('base64url'),
   fromText(text) {
     const bytes = Buffer.from(text, 'base64url');
     return bytes.toString('base64url') === text ? bytes : undefined;

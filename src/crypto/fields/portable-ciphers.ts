@@ -1,6 +1,7 @@
 import { gcm, unsafe } from '@noble/ciphers/aes.js';
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
+import { joined } from '../payload/format.ts';
 import { type AesBlocks, blockBytes, type FieldCiphers } from './ciphers.ts';
 
 /**
@@ -36,7 +37,8 @@ const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 const ascii = new TextDecoder();
 const letters = new TextEncoder().encode(alphabet);
 
-function toText(bytes: Uint8Array): string {
+function toText(...parts: readonly Uint8Array[]): string {
+  const bytes = joined(...parts);
   const text = new Uint8Array(Math.ceil((bytes.length * 4) / 3));
   for (let at = 0, bits = 0, held = 0, out = 0; out < text.length; out += 1) {
     if (bits < 6) {

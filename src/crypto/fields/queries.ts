@@ -28,7 +28,7 @@ export function searchable({ schema }: Pick<Tools, 'schema'>, name: string): Sea
   return field && (kind === 'deterministic' || kind === 'format') ? { kind: 'field', field } : undefined;
 }
 
-function keyOf(what: Searchable): string {
+export function keyOf(what: Searchable): string {
   return what.kind === 'index' ? what.index.key : what.field.key;
 }
 

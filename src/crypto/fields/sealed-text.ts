@@ -34,16 +34,7 @@ export function isSealedText(value: unknown): value is string {
 }
 
 export function writeSealed(codec: FieldCiphers, header: Uint8Array, ...body: readonly Uint8Array[]): string {
-  let { length } = header;
-  for (const part of body) length += part.length;
-  const bytes = new Uint8Array(length);
-  bytes.set(header);
-  let at = header.length;
-  for (const part of body) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return prefix + codec.toText(bytes);
+  return prefix + codec.toText(header, ...body);
 }
 
 /** Headers that were read before, by their text: values of one version have one. */

@@ -280,7 +280,7 @@ describe.each(everyCiphers)('by $name', ({ ciphers }) => {
   /** Guarantees that each document is refused by itself, with a reason that quotes nothing of it. */
   test('refusals', async () => {
     const keys = testKeys(ciphers);
-    const many = Object.fromEntries(Array.from({ length: 10_001 }, (_, index) => [`c${index}`, {}]));
+    const many = Object.fromEntries(Array.from({ length: 1_001 }, (_, index) => [`c${index}`, {}]));
     const refusals: [unknown, string | undefined][] = [
       [ada, undefined],
       [{ ...ada, email: 'sf1.AAAA' }, 'sealed already'],
