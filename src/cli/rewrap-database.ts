@@ -93,13 +93,11 @@ async function work(
     const tally = await scan({ column, target, pageRows, rate, progress: progress('scan'), signal });
     return findings({ ...base, dryRun: true, last: tally } satisfies DryRun);
   }
-  const key = await client.getKey({ key: versions.keyId });
-  const leaseSeconds = Math.max(options.dataKeyLease, key.dataKeyReuse?.seconds ?? 0);
   const run = runName([place, versions.keyId, name.idColumns]);
   const outcome = await rewrapColumn({
     ...{ client, column, versions, target, pageRows, rate, progress, signal },
     resume: openResume(options.stateFile, { run, current: versions.current }, environment),
-    settleMs: options.staleness + leaseSeconds * 1000,
+    settleMs: options.staleness + options.dataKeyLease * 1000,
     note: (text) => {
       if (terminal) console.error(`stathera: ${text}`);
     },

@@ -9,7 +9,7 @@ export function addRewrapCommand(program: Command, surroundings: Surroundings): 
   const rewrap = program
     .command('rewrap')
     .description(
-      'move encrypted files to the current version of their key; only their headers change, in place',
+      'move what was encrypted to the current version of its key: files, lines of JSON, or a column of a database',
     )
     .argument('[file...]', 'files that `stathera encrypt` made, of any size')
     .option('-c, --context <name=value>', 'the context they have now; may be repeated', collectPair)
@@ -74,7 +74,9 @@ export function addRewrapCommand(program: Command, surroundings: Surroundings): 
     .action(
       async (files: string[], options: RewrapOptions & LinesOptions & DatabaseOptions, command: Command) => {
         if (options.databaseUrl !== undefined) return await rewrapDatabase(files, command, surroundings);
+        refuseOthers(command, 'of --database-url', ofDatabases);
         if (options.lines) return await rewrapLines(files, options, command, surroundings);
+        refuseOthers(command, 'of --lines and --database-url', ['key']);
         if (files.length === 0) command.error("error: missing required argument 'file'");
         if (options.clearContext && options.toContext)
           command.error('error: --to-context and --clear-context exclude each other');
@@ -89,6 +91,21 @@ export function addRewrapCommand(program: Command, surroundings: Surroundings): 
     'stathera rewrap --key payments --database-url postgres://shop@db.example/shop --table payments --column card \\\n' +
       '      --id-column id --context-column row=id --context table=payments',
   );
+}
+
+const ofDatabases: readonly (keyof DatabaseOptions)[] = [
+  ...(['databasePasswordFile', 'databaseCaFile', 'table', 'column', 'jsonPointer', 'idColumn'] as const),
+  ...(['contextColumn', 'dryRun', 'rate', 'page', 'dataKeyLease', 'staleness', 'stateFile'] as const),
+];
+
+/** An option that would be ignored is refused: who asks for a dry run must not get another. */
+function refuseOthers(command: Command, whose: string, names: readonly string[]): void {
+  const given = command.options.find(
+    (option) =>
+      names.includes(option.attributeName()) &&
+      command.getOptionValueSource(option.attributeName()) === 'cli',
+  );
+  if (given) command.error(`error: ${given.long} is an option ${whose}`);
 }
 
 async function rewrapDatabase(

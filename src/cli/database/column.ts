@@ -34,7 +34,7 @@ export interface Row {
   readonly id: Id;
   /** The beginning of the value, as far as a header may go, or all of it; null where there is none. */
   readonly start: Uint8Array | string | null;
-  /** Of the whole value, bytes or characters. */
+  /** Of the whole value, in bytes; where it is base64, in characters as well. */
   readonly length: number;
   /** In the order of `contextColumns`. */
   readonly context: readonly (string | null)[];

@@ -53,7 +53,7 @@ async function eachPage(
   onDone: (last: Id, found: Tally) => void,
 ): Promise<void> {
   const total = await column.count();
-  const atWork: { readonly last: Id; readonly found: Promise<Tally> }[] = [];
+  const atWork: { readonly last: Id; readonly found: Promise<Tally>; ended: boolean }[] = [];
   const started = performance.now();
   let read = 0;
   let done = 0;
@@ -82,11 +82,15 @@ async function eachPage(
       if (last === undefined) break;
       read += page.length;
       after = last;
-      const found = work(page);
+      const entry = { last, found: work(page), ended: false };
       // It is waited for below; until then nobody listens.
-      found.catch(() => undefined);
-      atWork.push({ last, found });
-      if (atWork.length >= pagesAtWork) await settleFirst();
+      entry.found
+        .catch(() => undefined)
+        .finally(() => {
+          entry.ended = true;
+        });
+      atWork.push(entry);
+      while (atWork.length >= pagesAtWork || atWork[0]?.ended) await settleFirst();
     }
     while (atWork.length > 0) await settleFirst();
   } finally {

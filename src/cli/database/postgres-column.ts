@@ -147,7 +147,8 @@ interface Parts {
 
 function columnOf({ pool, place, name, value, ids }: Parts, database: string, oid: number): Column {
   const { whole, type } = value;
-  const length = type === 'bytea' ? `octet_length(${whole})` : `length(${whole})`;
+  // Of text too: base64 has as many bytes as characters, and whoever counts characters has to read all of them.
+  const length = `octet_length(${whole})`;
   const most = type === 'bytea' ? startBytes : startCharacters;
   const idTexts = ids.map((each) => `${each.name}::text`);
   const contextTexts = name.contextColumns.map((each) => `t.${quoted(each)}::text`);
@@ -253,7 +254,7 @@ function explained(error: unknown): unknown {
 /** True for what another transaction made fail, and may succeed when it is tried again. */
 export function isContended(error: unknown): boolean {
   const { code } = error as { code?: unknown };
-  return code === '40P01' || code === '55P03' || code === '40001' || code === 'SQLITE_BUSY';
+  return code === '40P01' || code === '55P03' || code === '40001' || String(code).startsWith('SQLITE_BUSY');
 }
 
 /** @throws Failed */

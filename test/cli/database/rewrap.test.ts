@@ -4,7 +4,13 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Column } from '../../../src/cli/database/column.ts';
+import { rewrapPage } from '../../../src/cli/database/pages.ts';
+import { openPostgresColumn } from '../../../src/cli/database/postgres-column.ts';
+import { openSqliteColumn } from '../../../src/cli/database/sqlite-column.ts';
+import { readVersions } from '../../../src/cli/database/target.ts';
 import { createLocalEncryption } from '../../../src/client/node/index.ts';
+import { postgresSettings } from '../../support/postgres.ts';
 import { startTestService, type TestService } from '../../support/service.ts';
 import { run, start } from '../support.ts';
 import {
@@ -128,6 +134,15 @@ async function opened(rows: readonly Payment[]): Promise<{ text: string; version
   );
 }
 
+function openColumn(app: Application): Promise<Column> | Column {
+  const name = {
+    ...{ table: 'payments', column: 'card', idColumns: ['id'], contextColumns: ['id'], path: undefined },
+  };
+  return app.kind === 'sqlite'
+    ? openSqliteColumn(app.url.slice('sqlite:'.length), name)
+    : openPostgresColumn(postgresSettings(app.url), name);
+}
+
 describe.each(kinds)('over %s', (kind) => {
   /** Guarantees that every row of an older version is moved and opens as before, that nothing else changes, and evidence. */
   test('to the last row', { timeout: 60_000 }, async () => {
@@ -220,7 +235,7 @@ describe.each(kinds)('over %s', (kind) => {
       return Number(row?.count);
     };
     for (const until of [1, 200, 500]) {
-      const child = start(env, ...argumentsOf(app, key, ['--page', '40']));
+      const child = start(env, ...argumentsOf(app, key, ['--page', '40', '--rate', '400']));
       const closed = once(child, 'close');
       await vi.waitFor(async () => expect(await changed()).toBeGreaterThanOrEqual(until), {
         timeout: 60_000,
@@ -228,6 +243,8 @@ describe.each(kinds)('over %s', (kind) => {
       });
       child.kill('SIGKILL');
       await closed;
+      // Where it goes on.
+      if (until > 1) expect(readdirSync(join(state, 'stathera'))).toHaveLength(1);
     }
     const ran = await run(env, ...argumentsOf(app, key));
     expect([ran.code, ran.stderr]).toEqual([0, '']);
@@ -236,42 +253,54 @@ describe.each(kinds)('over %s', (kind) => {
     const texts = await opened(rows);
     expect(texts).toEqual(rows.map(({ id }) => ({ text: `secret ${id}`, version: 2 })));
     expect(ran.json()).toMatchObject({ complete: true, rows: 800 });
+    expect(readdirSync(join(state, 'stathera'))).toEqual([]);
   });
 
-  /** Guarantees that what an application writes meanwhile is never written over, and ends at the newest version too. */
+  /** Guarantees that what an application writes between reading and change is never written over, and is moved as well. */
   test('beside writers of the same rows', { timeout: 60_000 }, async () => {
     const app = await application(kind);
     const key = await freshKey();
     await createPayments(app);
-    await fill(app, key, 0, 400);
-    const stale = await crypto.encryptAll(
-      key,
-      Array.from({ length: 400 }, (_, id) => ({
-        plaintext: Buffer.from(`written ${id}`),
-        context: contextOf(id),
-      })),
-    );
+    await fill(app, key, 0, 40);
+    const ids = Array.from({ length: 40 }, (_, id) => id);
+    const written = (id: number) => ({ plaintext: Buffer.from(`written ${id}`), context: contextOf(id) });
+    // Of programs that encrypted before the rotation, and write only now.
+    const stale = await crypto.encryptAll(key, ids.map(written));
     await crypto.client.rotateKey({ key });
-    const running = run(env, ...argumentsOf(app, key, ['--page', '50']));
-    let ended = false;
-    const finished = running.finally(() => {
-      ended = true;
-    });
-    const written = new Set<number>();
-    // Of a program that had encrypted before the rotation, and writes only now.
-    for (let id = 0; id < 400 && !ended; id = (id + 7) % 401) {
-      written.add(id);
-      await app.run(`update payments set card = ${app.hole(1)} where id = ${app.hole(2)}`, [stale[id], id]);
-      if (written.size === 400) break;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    expect((await finished).code).toBe(0);
+    const fresh = await crypto.encryptAll(key, ids.map(written));
+    const column = await openColumn(app);
+    onTestFinished(() => column.close());
+    const set = (id: number, card: Uint8Array | undefined) =>
+      app.run(`update payments set card = ${app.hole(1)} where id = ${app.hole(2)}`, [card ?? null, id]);
+    let updates = 0;
+    const beside: Column = {
+      ...column,
+      async update(changes) {
+        updates += 1;
+        if (updates === 1) {
+          for (let id = 0; id < 10; id += 1) await set(id, stale[id]);
+          for (let id = 10; id < 20; id += 1) await set(id, fresh[id]);
+          await set(20, undefined);
+          await app.run('delete from payments where id = 21');
+        }
+        // One that another writer wins a second time.
+        if (updates === 2) await set(0, fresh[0]);
+        return await column.update(changes);
+      },
+    };
+    const versions = await readVersions(crypto.client, key);
+    const target = { ...versions, context: { table: 'payments' }, contextNames: ['row'] };
+    const page = await column.page(undefined, 100);
+    const signal = new AbortController().signal;
+    const tally = await rewrapPage(page, { column: beside, client: crypto.client, target }, signal);
+    expect([...tally.rewrapped.values(), ...tally.failed.values(), updates]).toEqual([18 + 9, 2]);
     const rows = await payments(app);
-    const texts = await opened(rows);
-    expect(texts.map(({ text }) => text)).toEqual(
-      rows.map(({ id }) => `${written.has(Number(id)) ? 'written' : 'secret'} ${id}`),
+    expect(rows.map(({ id }) => Number(id))).toEqual(ids.filter((id) => id !== 21));
+    expect(rows[20]?.card).toBeNull();
+    const kept = rows.filter(({ card }) => card !== null);
+    expect(await opened(kept)).toEqual(
+      kept.map(({ id }) => ({ text: `${Number(id) < 20 ? 'written' : 'secret'} ${id}`, version: 2 })),
     );
-    expect(new Set(texts.map(({ version }) => version))).toEqual(new Set([2]));
   });
 
   /** Guarantees that with another context than the rows' nothing is changed, and that it is said early and clearly. */
@@ -395,6 +424,8 @@ describe.each(kinds)('over %s', (kind) => {
       ).toContain('in clear');
     else {
       expect(await refused(instead(app.url, 'sqlite:/nowhere/app.db'))).toContain('there is no database');
+      expect(await refused(() => ['rewrap', '--dry-run', 'file'])).toContain('--dry-run is an option of');
+      expect(await refused(() => ['rewrap', '--key', 'payments', 'file'])).toContain('--key is an option of');
       expect(await refused(instead('table=payments', 'row=1'))).toContain('both give row');
       expect(await refused(instead(app.url, 'mysql://x@y/z'))).toContain('must be sqlite:PATH or postgres:');
       const secret = 'postgres://shop:hunter2@127.0.0.1/shop';
