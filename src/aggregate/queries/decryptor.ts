@@ -25,18 +25,20 @@ const timeoutMilliseconds = 45 * 60_000;
 /** SEAL's memory may grow to 256 MiB, JavaScript's to 128. */
 const memory = ['--wasm-max-mem-pages=4096', '--max-old-space-size=128', '--max-semi-space-size=2'];
 
-export function createDecrypt(): Decrypt {
+/** How the process is started: what it runs, what it is told, and what it may do. */
+export function confinedStart() {
   const seal = realpathSync(fileURLToPath(import.meta.resolve('node-seal')));
-  const own = realpathSync(fileURLToPath(siblingModule(import.meta.url, 'decryptor-process')));
-  const execArgv = [
-    ...memory,
-    '--permission',
-    ...readable(own, seal).map((path) => `--allow-fs-read=${path}`),
-  ];
+  const program = realpathSync(fileURLToPath(siblingModule(import.meta.url, 'decryptor-process')));
+  const reads = readable(program, seal).map((path) => `--allow-fs-read=${path}`);
+  return { program, args: [pathToFileURL(seal).href], execArgv: [...memory, '--permission', ...reads] };
+}
+
+export function createDecrypt(): Decrypt {
+  const { program, args, execArgv } = confinedStart();
 
   return async (request, residues, signal) => {
     signal.throwIfAborted();
-    const child = fork(own, [pathToFileURL(seal).href], {
+    const child = fork(program, args, {
       execArgv,
       env: {},
       serialization: 'advanced',
