@@ -20,6 +20,7 @@ import { addRotationCommands } from './rotation.ts';
 import { addSignatureCommands } from './signatures.ts';
 import type { Surroundings } from './surroundings.ts';
 import { addTokenCommands } from './tokens.ts';
+import { addWebhookCommands } from './webhooks.ts';
 
 /** Whoever read stdout has gone, as a process ends that SIGPIPE ends. */
 const closedPipe = 141;
@@ -44,6 +45,7 @@ export function createProgram(surroundings: Surroundings): Command {
   addTokenCommands(program, surroundings);
   addNamespaceCommands(program, surroundings);
   addJobCommands(program, surroundings);
+  addWebhookCommands(program, surroundings);
   addDatasetCommands(program, surroundings);
   addAuditCommands(program, surroundings);
   addBenchCommand(program, surroundings);
