@@ -19,6 +19,7 @@ const env = {
 const overBoth = [
   'test/access/{lifetime,namespaces,recorded,tokens}.test.ts',
   'test/aggregate/contributions.test.ts',
+  'test/cli/datasets.test.ts',
   'test/envelope/roundtrip.test.ts',
   'test/events/events.test.ts',
   'test/keys/keys.test.ts',
