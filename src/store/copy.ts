@@ -69,16 +69,39 @@ async function copyTable(
       select rowid as copied_rowid, * from ${sql.table(table)}
       where rowid > ${after} order by rowid limit ${pageRows}`.execute(reading);
     const last = page.at(-1);
-    if (!last) return rows;
-    const arrived = await writing
-      .insertInto(table as never)
-      .values(page.map(({ copied_rowid: _, ...row }) => row))
-      .returningAll()
-      .execute();
+    if (!last) break;
+    const arrived = await insert(
+      writing,
+      table,
+      page.map(({ copied_rowid: _, ...row }) => row),
+    );
     if (arrived.length !== page.length) throw new Error(`not all rows of ${table} arrived`);
     if (isAuthenticated(table)) await Promise.all(arrived.map((row) => verify(table, row as never)));
     after = last.copied_rowid;
     rows += page.length;
+  }
+  if (rows > 0) await countOn(writing, table);
+  return rows;
+}
+
+/** Numbers that the database gave out stay what they were. @returns what it has */
+async function insert(writing: StoreTransaction, table: string, page: readonly Row[]): Promise<Row[]> {
+  const columns = Object.keys(page[0] ?? {});
+  const values = page.map((row) => sql`(${sql.join(columns.map((column) => row[column]))})`);
+  const { rows } = await sql<Row>`
+    insert into ${sql.table(table)} (${sql.join(columns.map((column) => sql.ref(column)))})
+    overriding system value values ${sql.join(values)} returning *`.execute(writing);
+  return rows;
+}
+
+/** What the database counts up goes on after what was copied. */
+async function countOn(writing: StoreTransaction, table: string): Promise<void> {
+  const { rows } = await sql<{ name: string }>`
+    select attname as name from pg_attribute
+    where attrelid = ${table}::regclass and attidentity <> ''`.execute(writing);
+  for (const { name } of rows) {
+    await sql`select setval(pg_get_serial_sequence(${table}, ${name}), max(${sql.ref(name)}))
+      from ${sql.table(table)}`.execute(writing);
   }
 }
 

@@ -72,7 +72,10 @@ describe.skipIf(why !== undefined)(`from SQLite to PostgreSQL${why === undefined
       env: childEnvironment(through),
     });
     proxy.onceSent('insert into "key_versions"', () => void killed.kill('SIGKILL'));
-    expect(await once(killed, 'exit')).toEqual([null, 'SIGKILL']);
+    let said = '';
+    killed.stderr.on('data', (chunk) => (said += String(chunk)));
+    const [, signal] = await once(killed, 'close');
+    expect(signal, said).toBe('SIGKILL');
     expect(await rows('keys')).toEqual([]);
 
     const done = await copy(env, '--yes');
@@ -97,6 +100,12 @@ describe.skipIf(why !== undefined)(`from SQLite to PostgreSQL${why === undefined
     expect(checked.status, checked.text).toBe(200);
     await seal(next, 'key');
     await makeKey(next, 'later');
+    const events = (await rows('events')).length;
+    expect(events).toBeGreaterThan(0);
+    // Its event has a number that none of before has.
+    const rotated = await next.call('POST', '/v1/keys/key/rotate', {});
+    expect(rotated.status, rotated.text).toBe(200);
+    expect((await rows('events')).length).toBeGreaterThan(events);
     const records = (await next.call('GET', '/v1/audit/records?action=keys.create&limit=100')).body['items'];
     expect(records).toHaveLength(7);
     await next.stop();
