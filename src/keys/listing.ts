@@ -109,7 +109,7 @@ export function createKeyListing({
         ...{ keyId: key.id, currentVersion: key.currentOrdinal, usesReserved: row?.reserved ?? 0 },
         ...(rotateAfter?.bytes !== undefined && { bytesReserved: row?.reserved_bytes ?? 0 }),
         ...(rotateAfter && { rotateAfter }),
-        ...(suite.purpose === 'encrypt' && { usesLimit: suite.refuseAfterUses }),
+        ...('refuseAfterUses' in suite && { usesLimit: suite.refuseAfterUses }),
         ...(lastUsedAt !== undefined && { lastUsedAt }),
       };
     },

@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient } from '../../src/client/node/index.ts';
 import { parseExact } from '../../src/core/exact-json.ts';
@@ -346,4 +348,20 @@ test('uses are counted', async () => {
   expect(await reserved()).toBe(0);
   await sealed({ a: 1 }, { schema: key });
   expect(await reserved()).toBeGreaterThan(0);
+});
+
+/** Guarantees that a schema that somebody wrote into the database is not used, and that what they wrote is not shown. */
+test('an altered schema', async () => {
+  const name = freshName('altered');
+  const field = { name: 'a', path: '/a', treatment: 'randomized' };
+  await must('POST', '/v1/fields/schemas', { name, key: 'people', fields: [field] });
+  const database = new Database(join(service.dataDir, 'stathera.db'));
+  const { changes } = database
+    .prepare("update field_schemas set definition = replace(definition, 'randomized', 'none') where name = ?")
+    .run(name);
+  database.close();
+  expect(changes).toBe(1);
+  const body = { schema: name, documents: [{ document: { a: 'a secret' } }] };
+  expect(await codeOf('/v1/fields/encrypt', body)).toEqual([500, 'internal']);
+  expect((await service.call('GET', `/v1/fields/schemas/${name}`)).status).toBe(500);
 });
