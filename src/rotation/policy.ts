@@ -71,8 +71,13 @@ const policySchema: z.ZodType<RotationPolicy> = z.strictObject({
     .optional(),
 });
 
+/** @throws internal for one that newer software wrote */
 export function readPolicy(text: string): RotationPolicy {
-  return policySchema.parse(JSON.parse(text));
+  const parsed = policySchema.safeParse(JSON.parse(text));
+  if (parsed.success) return parsed.data;
+  throw new ServiceError('internal', 'A stored record cannot be read.', {
+    cause: new Error('an authenticated policy that is not known: written by newer software'),
+  });
 }
 
 /** Milliseconds from one date to the next; undefined where a calendar says it, or no date. */

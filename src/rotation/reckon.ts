@@ -1,8 +1,9 @@
+import { isServiceError } from '../core/errors.ts';
 import type { RotationScheduleRow } from '../store/rotation-rows.ts';
 import type { RowAuthenticator } from '../store/rows.ts';
 import type { Store } from '../store/store.ts';
 import { firstDue } from './due.ts';
-import { readPolicy } from './policy.ts';
+import { type RotationPolicy, readPolicy } from './policy.ts';
 import type { Schedules } from './schedules.ts';
 import type { SharedClock } from './shared-clock.ts';
 
@@ -26,16 +27,19 @@ export function createReckoner({
   schedules: Schedules;
 }): (now: number) => Promise<boolean> {
   async function anew(row: RotationScheduleRow): Promise<RotationScheduleRow | undefined> {
+    let policy: RotationPolicy;
     try {
       await rows.verify('rotation_schedules', row);
-    } catch {
+      policy = readPolicy(row.policy);
+    } catch (error) {
       // Told of when its date comes, which nobody can say.
-      return undefined;
+      if (isServiceError(error, 'internal')) return undefined;
+      throw error;
     }
     const now = await clock.now();
     const { key_id: keyId, due_at: dueAt, act_at: actAt } = row;
     const stands = row.paused === 1 || (dueAt !== null && dueAt <= now);
-    const due = stands ? { dueAt, actAt } : firstDue(readPolicy(row.policy), { keyId, now, since: now });
+    const due = stands ? { dueAt, actAt } : firstDue(policy, { keyId, now, since: now });
     return await schedules.change(row, { due_at: due.dueAt, act_at: due.actAt, reckoned_at: now });
   }
 

@@ -5,10 +5,11 @@ import type { Metrics } from '../core/metrics.ts';
 import type { Lease, Leases } from '../jobs/leases.ts';
 import type { RotationScheduleRow } from '../store/rotation-rows.ts';
 import type { Store } from '../store/store.ts';
-import type { ChunkOutcome, Pace } from './chunk.ts';
+import type { ChunkOutcome } from './chunk.ts';
 import { rotationShards } from './schedules.ts';
 import type { SharedClock } from './shared-clock.ts';
 import { createSteadiness } from './steadiness.ts';
+import type { Pace } from './steps.ts';
 
 export type RotationLogger = (level: 'info' | 'warn' | 'error', event: string, fields: object) => void;
 
@@ -39,6 +40,7 @@ const schedulerDefaults: SchedulerLimits = {
 };
 
 const longestPauseMilliseconds = 30_000;
+const closeMilliseconds = 5_000;
 /** Rows that cannot be used are left alone for so long: who restores them waits no longer. */
 const unusableMilliseconds = 300_000;
 const unusableLimit = 1_000;
@@ -205,7 +207,8 @@ export function createScheduler({
     async close() {
       stop.abort();
       clearTimeout(timer);
-      await looking;
+      // What is not done by then is done by others, from the beginning.
+      await Promise.race([looking, delay(closeMilliseconds, undefined, { ref: false })]);
     },
   };
 }

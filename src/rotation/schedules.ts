@@ -42,7 +42,7 @@ type ScheduleChange = Partial<
 
 /** The rows of schedules and of what namespaces have for their keys. */
 export interface Schedules {
-  /** An authenticated row; `altered`: there is one, and it is not. */
+  /** An authenticated row; `altered`: there is one, and it is not, or has a policy of newer software. */
   look(keyId: string): Promise<{ readonly row: RotationScheduleRow | undefined; readonly altered: boolean }>;
   make(schedule: NewSchedule): Promise<RotationScheduleRow>;
   change(row: RotationScheduleRow, change: ScheduleChange): Promise<RotationScheduleRow>;
@@ -71,6 +71,7 @@ export function createSchedules({ store, rows }: { store: Store; rows: RowAuthen
         .executeTakeFirst();
       try {
         if (row) await rows.verify('rotation_schedules', row);
+        if (row) readPolicy(row.policy);
         return { row, altered: false };
       } catch (error) {
         if (!isServiceError(error, 'internal')) throw error;

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import type { Hsm } from '../../src/hsm/hsm.ts';
 import type { RotationPolicy } from '../../src/rotation/policy.ts';
 import type { SchedulerLimits } from '../../src/rotation/scheduler.ts';
+import { createSchedules } from '../../src/rotation/schedules.ts';
 import { handClock } from '../jobs/support.ts';
 import { freshDataDir, removeDirectory } from '../support/data.ts';
 import {
@@ -150,7 +151,7 @@ describe('by date', () => {
   test('many at once', async () => {
     const parts = await opened({ chunkRows: 5 });
     const made = await Promise.all(Array.from({ length: 24 }, () => keyWith(parts, { everyDays: 1 })));
-    const [altered, unusable] = made;
+    const [altered, unusable, unknown] = made;
     await parts.store.db
       .updateTable('keys')
       .set({ description: 'altered' })
@@ -161,17 +162,23 @@ describe('by date', () => {
       .set({ policy: '{"everyDays":2}' })
       .where('key_id', '=', unusable?.id ?? '')
       .execute();
+    // As newer software may write it.
+    const schedules = createSchedules(parts);
+    const { row } = await schedules.look(unknown?.id ?? '');
+    if (!row) throw new Error('it has a policy');
+    const next = await schedules.change(row, { policy: '{"everyFullMoon":true}' });
+    await parts.store.transaction((tx) => schedules.write(tx, next));
     parts.clock.pass(day);
     await parts.scheduler.look();
     await parts.scheduler.look();
     const counts = await Promise.all(made.map(async ({ id }) => (await rotations(parts, id)).length));
-    expect(counts).toEqual([0, 0, ...Array.from({ length: 22 }, () => 1)]);
+    expect(counts).toEqual([0, 0, 0, ...Array.from({ length: 21 }, () => 1)]);
     const { records } = await traces(parts, altered?.id ?? '');
     expect(records.map(({ outcome }) => outcome)).toEqual(['failed']);
     expect(parts.told.filter(({ type }) => type === 'rotation.failed')).toMatchObject([
       { keyId: altered?.id, code: 'internal' },
     ]);
-    expect(parts.logged.filter(({ event }) => event === 'rotation.row-unusable')).toHaveLength(1);
+    expect(parts.logged.filter(({ event }) => event === 'rotation.row-unusable')).toHaveLength(2);
     // It keeps nobody from a new version or another policy.
     const id = unusable?.id ?? '';
     expect(await parts.policies.policy(parts.caller(), id)).toMatchObject({ reason: 'unusable' });
@@ -182,7 +189,7 @@ describe('by date', () => {
     expect(await rotations(parts, id)).toEqual(['manual']);
     await parts.policies.setPolicy(parts.caller(), id, { policy: { everyDays: 3 } });
     expect(await parts.policies.policy(parts.caller(), id)).toMatchObject({ reason: 'date' });
-    expect(parts.metrics.text()).toMatch(/stathera_rotations_total\{outcome="failed"\} 2\n/);
+    expect(parts.metrics.text()).toMatch(/stathera_rotations_total\{outcome="failed"\} 3\n/);
   });
 
   /** Guarantees that what fails is tried again later and later, shows why, and is forgotten when it succeeds. */
