@@ -7,13 +7,21 @@ import type { KeyAnswer, KeyRequest } from './key-process.ts';
 /** Makes an epoch's keys in a process that ends with it. @throws service/overloaded, internal */
 export type MakeKeys = (request: KeyRequest) => Promise<KeyAnswer>;
 
-/** A process takes half a second and 90 MB. */
-const timeoutMilliseconds = 30_000;
-const processesLimit = 2;
-/** SEAL's memory may grow to 256 MiB, JavaScript's to 64. */
-const execArgv = ['--wasm-max-mem-pages=4096', '--max-old-space-size=64', '--max-semi-space-size=2'];
+interface Limits {
+  readonly timeoutMilliseconds: number;
+  readonly execArgv: readonly string[];
+}
 
-export function createKeyMaker(): MakeKeys {
+/** A process takes half a second and 90 MB. */
+const usualLimits: Limits = {
+  timeoutMilliseconds: 30_000,
+  // SEAL's memory may grow to 256 MiB, JavaScript's to 64.
+  execArgv: ['--wasm-max-mem-pages=4096', '--max-old-space-size=64', '--max-semi-space-size=2'],
+};
+const processesLimit = 2;
+
+/** @param limits for tests: others than a process's own */
+export function createKeyMaker(limits: Partial<Limits> = {}): MakeKeys {
   let running = 0;
   return async (request) => {
     if (running >= processesLimit) {
@@ -23,17 +31,17 @@ export function createKeyMaker(): MakeKeys {
     }
     running += 1;
     try {
-      return await makeKeys(request);
+      return await makeKeys(request, { ...usualLimits, ...limits });
     } finally {
       running -= 1;
     }
   };
 }
 
-function makeKeys(request: KeyRequest): Promise<KeyAnswer> {
+function makeKeys(request: KeyRequest, { timeoutMilliseconds, execArgv }: Limits): Promise<KeyAnswer> {
   return new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(siblingModule(import.meta.url, 'key-process')), [], {
-      execArgv,
+      execArgv: [...execArgv],
       // Nothing of the service's settings is needed.
       env: {},
       serialization: 'advanced',
