@@ -10,6 +10,7 @@ import { openPostgresColumn } from '../../../src/cli/database/postgres-column.ts
 import { openSqliteColumn } from '../../../src/cli/database/sqlite-column.ts';
 import { readVersions } from '../../../src/cli/database/target.ts';
 import { createLocalEncryption } from '../../../src/client/node/index.ts';
+import { removeDirectory } from '../../support/data.ts';
 import { postgresSettings } from '../../support/postgres.ts';
 import { startTestService, type TestService } from '../../support/service.ts';
 import { run, start } from '../support.ts';
@@ -434,4 +435,42 @@ describe.each(kinds)('over %s', (kind) => {
       expect(said).not.toContain('hunter2');
     }
   });
+});
+
+/** Guarantees that a service that is killed under it is waited for, and that every row is moved once all the same. */
+test('a service that is killed', { timeout: 120_000 }, async () => {
+  const first = await startTestService();
+  const { dataDir, url } = first;
+  const { client, encryptAll, decryptAll } = cryptography(first);
+  const app = await application('sqlite');
+  await createPayments(app);
+  await client.createKey({ name: 'killed' });
+  const ids = Array.from({ length: 300 }, (_, id) => id);
+  const values = ids.map((id) => ({ plaintext: Buffer.from(`secret ${id}`), context: contextOf(id) }));
+  const sealed = await encryptAll('killed', values);
+  await app.pay(ids.map((id) => [id, sealed[id] ?? new Uint8Array()]));
+  await client.rotateKey({ key: 'killed' });
+  const token = join(dataDir, 'bootstrap-token');
+  const ending = run(
+    { ...env, STATHERA_URL: url, STATHERA_TOKEN_FILE: token },
+    ...argumentsOf(app, 'killed', ['--page', '20', '--rate', '200']),
+  );
+  await vi.waitFor(async () => expect((await payments(app)).some(({ changed }) => changed > 0)).toBe(true), {
+    timeout: 60_000,
+    interval: 5,
+  });
+  await first.kill();
+  const second = await startTestService({ dataDir, env: { STATHERA_LISTEN: new URL(url).host } });
+  onTestFinished(async () => {
+    await second.dispose();
+    await removeDirectory(dataDir);
+  });
+  const ended = await ending;
+  expect([ended.code, ended.stderr]).toEqual([0, '']);
+  const rows = await payments(app);
+  expect(rows.map(({ changed }) => changed)).toEqual(Array(300).fill(1));
+  const opened = await decryptAll(
+    rows.map(({ id, card }) => ({ ciphertext: card ?? Buffer.alloc(0), context: contextOf(id) })),
+  );
+  expect(opened).toEqual(ids.map((id) => ({ text: `secret ${id}`, version: 2 })));
 });
