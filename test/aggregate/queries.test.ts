@@ -58,10 +58,8 @@ const age = { column: 'age', epochs: [1], epsilon: 4 };
 describe('answers', () => {
   /** Guarantees each statistic is the rows' within its error bars, which are as wide as the noise that was announced. */
   test.each([
-    [{ statistic: 'count', epochs: [1], epsilon: 4 }, rows.length],
     [{ ...age, statistic: 'sum' }, sum(valuesOf())],
     [{ ...age, statistic: 'mean', where: { department: ['sales'] } }, mean(valuesOf(0))],
-    [{ ...age, statistic: 'variance' }, variance(valuesOf())],
     [{ ...age, statistic: 'standard-deviation', epsilon: 5 }, Math.sqrt(variance(valuesOf()))],
     [
       {

@@ -286,6 +286,12 @@ describe('what is not to be answered', () => {
 
   /** Guarantees nobody counts twice: no place, no ciphertext, no number beyond those a contributor has. */
   test('contributions twice', async () => {
+    // Two contributions of one contributor in one place.
+    const twice = (all: TestEpoch['contributions']) => {
+      const contributor = all[0]?.contributor ?? new Uint8Array(16);
+      return all.map((each, at) => (at === 1 ? { ...each, contributor } : each));
+    };
+    expect(await outcomeOf(...withContributions(twice))).toBe('refused');
     expect(await outcomeOf(...withContributions((all) => [...all, all[0] as never]))).toBe('refused');
     expect(
       await outcomeOf(
