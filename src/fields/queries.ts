@@ -3,7 +3,7 @@ import type { Operations } from '../access/operations.ts';
 import { ServiceError } from '../core/errors.ts';
 import { loadKeyring } from '../crypto/fields/load-keyring.ts';
 import { nodeCiphers as ciphers } from '../crypto/fields/node-ciphers.ts';
-import { keyOf, type QueryToken, queryTokens, searchable } from '../crypto/fields/queries.ts';
+import { keyOf, pinnedVersion, type QueryToken, queryTokens, searchable } from '../crypto/fields/queries.ts';
 import { FieldRefused } from '../crypto/fields/refusals.ts';
 import { keyNotFound, targetOf } from '../keys/key.ts';
 import type { Keys } from '../keys/keys.ts';
@@ -22,7 +22,7 @@ export interface FieldQuery {
   readonly name: string;
   /** By the names of the fields. */
   readonly values: Readonly<Record<string, unknown>>;
-  /** Ordinals of the key. Default: the newest that may open, and 19 before it. */
+  /** Ordinals of the key. Default: the one that the schema names, or else the newest and the 19 before it. */
   readonly versions?: readonly number[] | undefined;
 }
 
@@ -73,7 +73,8 @@ export function createQueries({
           if (key === undefined) throw keyNotFound();
           used.set(key.name, (used.get(key.name) ?? 0) + 1);
           const current = await keys.derivingFields(key, 'open');
-          const ordinals = query.versions ?? newest(current.ordinal);
+          const pinned = pinnedVersion(what);
+          const ordinals = query.versions ?? (pinned === undefined ? newest(current.ordinal) : [pinned]);
           const found = await Promise.all(ordinals.map((ordinal) => source.version(key.name, ordinal)));
           const versions = found.flatMap((one) => one ?? []);
           const values = new Map(Object.entries(query.values));

@@ -165,9 +165,16 @@ export const queryTokensBody = z.strictObject({
           type: 'object',
           description: 'The value searched for, by the name of the field.',
         }),
-        versions: z.array(versionNumber).min(1).max(100).optional().meta({
-          description: 'Of the key. Default: the current one and the 19 before it, of those that may open.',
-        }),
+        versions: z
+          .array(versionNumber)
+          .min(1)
+          .max(100)
+          .optional()
+          .meta({
+            description:
+              'Of the key. Default: the one that the schema names, or else the current one and the 19 before it, of those ' +
+              'that may open.',
+          }),
       }),
     )
     .min(1)

@@ -317,6 +317,11 @@ test('a version that the schema names', async () => {
   expect(document['plate']).toMatch(/^[0-9A-Za-z]{7}$/);
   await must('POST', '/v1/keys/ended/rotate', {});
   expect(await sealed({ plate: 'ZH8a15x' }, { schema: name })).toEqual(document);
+  for (let count = 0; count < 20; count += 1) await must('POST', '/v1/keys/ended/rotate', {});
+  const query = { schema: name, queries: [{ name: 'plate', values: { plate: 'ZH8a15x' } }] };
+  expect((await must('POST', '/v1/fields/query-tokens', query))['results']).toEqual([
+    { status: 200, tokens: [{ keyVersion: 1, token: document['plate'] }] },
+  ]);
   await must('PATCH', '/v1/keys/ended/versions/1', { state: 'decrypt-only' });
   const body = { schema: name, documents: [{ document: { plate: 'ZH8a15x' } }] };
   expect(await codeOf('/v1/fields/encrypt', body)).toEqual([409, 'key/version-disabled']);

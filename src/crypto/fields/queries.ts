@@ -32,6 +32,12 @@ export function keyOf(what: Searchable): string {
   return what.kind === 'index' ? what.index.key : what.field.key;
 }
 
+/** The version that the schema names for all values; undefined where each has its own. */
+export function pinnedVersion(what: Searchable): number | undefined {
+  if (what.kind === 'index' || what.field.treatment.kind !== 'format') return undefined;
+  return what.field.treatment.keyVersion;
+}
+
 /**
  * One token a version: during a migration documents of several are there, and are searched for by all of them.
  * @param values by the names of the fields
@@ -44,10 +50,7 @@ export function queryTokens(
 ): Work<QueryToken[]> {
   const key = keyOf(what);
   const slot = what.kind === 'index' ? what.index.slot : slotOf(what.field);
-  const pinned =
-    what.kind === 'field' && what.field.treatment.kind === 'format'
-      ? what.field.treatment.keyVersion
-      : undefined;
+  const pinned = pinnedVersion(what);
   const searched = pinned === undefined ? versions : versions.filter(({ ordinal }) => ordinal === pinned);
   return {
     needs: searched.map(({ id }) => ({ key, version: id, slot })),
