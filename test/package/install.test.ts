@@ -187,6 +187,25 @@ test('the build for browsers is free of Node', () => {
   expect(graphOf(join(project.installed, entries.node.default)).others.join()).toContain('node:');
 });
 
+/** Guarantees that what contributes in a browser needs SEAL and nothing else, and that its types need no package at all. */
+test('the build that contributes needs SEAL alone', () => {
+  const entries = manifest.exports['./client/aggregate'];
+  const code = graphOf(join(project.installed, entries.default.default));
+  expect(code.others).toEqual([]);
+  const worker = join(project.installed, 'dist/client/aggregate/web-encrypt-worker.js');
+  expect(graphOf(worker).others.map((other) => other.replace(/.*: /, ''))).toEqual(['node-seal']);
+  for (const [file, text] of [...code.files, ...graphOf(worker).files]) {
+    expect([file, /\b(?:Buffer|process|require|__dirname|setImmediate)\b[.(]/.exec(text)?.[0]]).toEqual([
+      file,
+      undefined,
+    ]);
+  }
+  for (const { types } of [entries.default, entries.node]) {
+    const { others } = graphOf(join(project.installed, types));
+    expect(others.filter((specifier) => !specifier.includes(': node:'))).toEqual([]);
+  }
+});
+
 const executablePath = '/usr/bin/chromium';
 // In CI a missing browser is a failure, not a reason to skip.
 const missing = !existsSync(executablePath) && process.env['CI'] !== 'true';

@@ -9,7 +9,12 @@ const run = promisify(execFile);
 
 export interface Manifest {
   readonly version: string;
-  readonly exports: { readonly './client': Record<'node' | 'default', Record<'types' | 'default', string>> };
+  readonly exports: {
+    readonly [entry in './client' | './client/aggregate']: Record<
+      'node' | 'default',
+      Record<'types' | 'default', string>
+    >;
+  };
 }
 
 export const manifest = JSON.parse(readFileSync(join(projectRoot, 'package.json'), 'utf8')) as Manifest;
