@@ -333,7 +333,7 @@ test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async
   expect(service.stderr().toLowerCase()).not.toContain(marker);
   expect(service.stderr()).not.toMatch(/"level":[56]0/);
   expect(refusedForLoad).toBeLessThan(Math.max(10, sent / 100));
-  // It got far: each operation was served, and refused; on a machine too slow for that many, nearly each.
+  // It got far: each operation was served, and refused; on a machine too slow for that many, nine of ten.
   const reached = (aim: string, from: number, to: number) =>
     [...statuses].some(([key, count]) => {
       const [name, status] = key.split(' ');
@@ -343,7 +343,7 @@ test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async
     ({ operationId, open }) => !reached(operationId, 200, 300) || !(open || reached(operationId, 400, 500)),
   );
   const missed = unreached.map(({ operationId }) => operationId);
-  expect(missed.slice(sent < 15_000 ? 3 : 0)).toEqual([]);
+  expect(missed.slice(sent < 15_000 ? document.operations.length / 10 : 0)).toEqual([]);
 });
 
 /** What comes back for these bytes, until the connection is closed or nothing came for a while. */
