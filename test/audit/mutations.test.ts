@@ -6,7 +6,7 @@ import { appendMany, place, scratchDirectory } from './support.ts';
 import { joined, lines, written } from './written.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
-const mutations = nightly ? 100_000 : 2_000;
+const mutations = nightly ? 100_000 : 1_000;
 
 type Segments = Map<string, Buffer>;
 type Random = (below: number) => number;

@@ -432,19 +432,19 @@ test('concurrent rotations', async () => {
   });
 });
 
-/** Guarantees that one key can be rotated a thousand times and still opens what any version sealed. */
-test('a thousand rotations', { timeout: 120_000 }, async () => {
+const rotations = process.env['STATHERA_TEST_SCALE'] === 'nightly' ? 1_000 : 300;
+
+/** Guarantees that one key can be rotated hundreds of times, nightly a thousand, and still opens what any version sealed. */
+test(`${rotations} rotations`, { timeout: 120_000 }, async () => {
   const { name } = await calls.createKey(unique());
   const sealed: { ciphertext: Buffer; version: number }[] = [];
-  for (let version = 1; version <= 1001; version += 1) {
-    if (version % 100 === 1)
+  for (let version = 1; version <= rotations + 1; version += 1) {
+    if (version % (rotations / 10) === 1)
       sealed.push({ ciphertext: await calls.encrypt(name, Buffer.from(`${version}`)), version });
-    if (version > 1000) break;
+    if (version > rotations) break;
     await calls.must('POST', `/v1/keys/${name}/rotate`, {});
   }
-  expect(sealed.map(({ version }) => version)).toEqual([
-    1, 101, 201, 301, 401, 501, 601, 701, 801, 901, 1001,
-  ]);
+  expect(sealed).toHaveLength(11);
   const opened = await calls.batch(
     sealed.map(({ ciphertext }) => ({ operation: 'decrypt', ciphertext: base64(ciphertext) })),
   );
@@ -454,8 +454,8 @@ test('a thousand rotations', { timeout: 120_000 }, async () => {
       keyVersion,
     ]),
   ).toEqual(sealed.map(({ version }) => [`${version}`, version]));
-  const versions = await listed(`/v1/keys/${name}/versions`, 999);
+  const versions = await listed(`/v1/keys/${name}/versions`, rotations - 1);
   expect(versions.map(({ version }) => version)).toEqual(
-    Array.from({ length: 1001 }, (_, index) => 1001 - index),
+    Array.from({ length: rotations + 1 }, (_, index) => rotations + 1 - index),
   );
 });

@@ -315,6 +315,8 @@ test('the service counts, rotates and refuses', { timeout: 120_000 }, async () =
   expect([refused.status, refused.body['code']]).toEqual([409, 'key/usage-exhausted']);
   const opened = await service.call('POST', '/v1/decrypt', { ciphertext: sealed.body['ciphertext'] });
   expect(opened.status).toBe(200);
-  await calls.must('POST', '/v1/keys/spent/rotate', {});
+  // Unless the service, which rotates what is due, is the first.
+  const rotated = await service.call('POST', '/v1/keys/spent/rotate', {});
+  expect([200, 409], rotated.text).toContain(rotated.status);
   expect((await encrypt('spent')).status).toBe(200);
 });

@@ -169,6 +169,26 @@ async function fieldRequests(): ReturnType<typeof datasetRequests> {
   ];
 }
 
+/** The rest of what chance hardly finds, each once. */
+async function otherRequests(): ReturnType<typeof datasetRequests> {
+  const hook = await service.call('POST', '/v1/webhooks', { url: 'https://hooks.example.com/' });
+  expect(hook.status, hook.text).toBe(201);
+  const webhook = `/v1/webhooks/${String(hook.body['id'])}`;
+  const job = `/v1/jobs/${await waitingJob(service)}`;
+  const sealed = { ciphertext: await seal(service, 'fuzz-a') };
+  return [
+    ['setDefaultRotationPolicy', 'PATCH', '/v1/rotation/default-policy', { policy: { everyDays: 365 } }],
+    ['updateWebhook', 'PATCH', webhook, { state: 'enabled' }],
+    ['listDeliveries', 'GET', `${webhook}/deliveries`],
+    ['redeliver', 'POST', `${webhook}/redeliver`, {}],
+    ['removeWebhook', 'DELETE', webhook],
+    ['getJob', 'GET', job],
+    ['cancelJob', 'POST', `${job}/cancel`, {}],
+    ['decryptWithKey', 'POST', '/v1/keys/fuzz-a/decrypt', sealed],
+    ['rewrap', 'POST', '/v1/keys/fuzz-a/rewrap', sealed],
+  ];
+}
+
 interface Reply extends Received {
   readonly milliseconds: number;
 }
@@ -295,6 +315,7 @@ test('survives every request', { timeout: nightly ? 3_600_000 : 120_000 }, async
   for (const [operationId, method, path, body] of [
     ...(await datasetRequests()),
     ...(await fieldRequests()),
+    ...(await otherRequests()),
   ]) {
     const { status, text } = await service.call(method, path, body);
     expect(status < 300, text).toBe(true);

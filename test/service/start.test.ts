@@ -135,7 +135,7 @@ test('finishes a killed set-up', { timeout: nightly ? 1_200_000 : 120_000 }, asy
   await runMain(['init'], { STATHERA_DATA_DIR: join(await dataDirectory(emptyDirectory), 'data') });
   const longest = (performance.now() - whole) * 1.1;
   const delays = fc.sample(fc.tuple(fc.integer({ min: 0, max: 1000 }), fc.integer({ min: 0, max: 3000 })), {
-    numRuns: nightly ? 300 : 12,
+    numRuns: nightly ? 300 : 8,
   });
   let killed = 0;
   let next = 0;

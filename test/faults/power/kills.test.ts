@@ -5,7 +5,7 @@ import { endings, usePreloaded } from './preloaded.ts';
 import { crash, createVictim, finish, operations, stepsOf, type Victim } from './rounds.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
-const kills = nightly ? 700 : 48;
+const kills = nightly ? 700 : 24;
 const lanes = 2;
 
 const library = usePreloaded();

@@ -8,7 +8,7 @@ import { createMachine, type Machine, type Point, runCommand } from './machine.t
 import { endings, usePreloaded } from './preloaded.ts';
 
 const nightly = process.env['STATHERA_TEST_SCALE'] === 'nightly';
-const kills = nightly ? 300 : 12;
+const kills = nightly ? 300 : 8;
 const lanes = 2;
 
 const library = usePreloaded();
