@@ -128,7 +128,14 @@ async function startServer(
   const clear = () => rmSync(directory, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
 
   const signalAll = (signal: NodeJS.Signals) => {
-    for (const pid of pidsIn(data)) process.kill(pid, signal);
+    for (const pid of pidsIn(data)) {
+      try {
+        process.kill(pid, signal);
+      } catch (error) {
+        // One that served a connection may have ended since.
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+      }
+    }
   };
 
   await start();
