@@ -5,15 +5,9 @@ import {
   openApplication,
 } from '../cli/database/support.ts';
 import { runMain } from '../support/data.ts';
+import type { Told } from '../support/demo.ts';
 import { whyNoPostgres } from '../support/postgres.ts';
 import { startTestService, type TestService } from '../support/service.ts';
-
-/** Where the show is told. */
-export interface Told {
-  step(title: string): void;
-  say(text: string): void;
-  check(text: string, holds: boolean): void;
-}
 
 export interface ShowOptions {
   /** An empty directory that the caller removes. */

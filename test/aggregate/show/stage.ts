@@ -8,12 +8,6 @@ import { type Encryptor, openBgv } from '../../../src/crypto/homomorphic/seal.ts
 import { runMain } from '../../support/data.ts';
 import { startTestService, type TestService } from '../../support/service.ts';
 
-export interface Told {
-  step(title: string): void;
-  say(text: string): void;
-  check(text: string, holds: boolean): void;
-}
-
 /** A service, who administers it, and whoever else there is. */
 export interface Stage {
   readonly service: TestService;

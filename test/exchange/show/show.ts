@@ -10,9 +10,10 @@ import {
   wrapKey,
 } from '../../../src/client/node/index.ts';
 import { runMain } from '../../support/data.ts';
+import type { Told } from '../../support/demo.ts';
 import { askClassically, type ClientEnd, sample, serverEnd, serverEnds, watchClientEnds } from './ends.ts';
 import { codeOf, flipped, number, timed } from './outcome.ts';
-import { openStage, type Stage, type Told } from './stage.ts';
+import { openStage, type Stage } from './stage.ts';
 import { digestOf, writeStatement } from './statement.ts';
 
 const hybrid = 'X25519MLKEM768';

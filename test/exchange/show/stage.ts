@@ -2,15 +2,9 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Client, createClient, tokenFromFile } from '../../../src/client/node/index.ts';
 import { runMain } from '../../support/data.ts';
+import type { Told } from '../../support/demo.ts';
 import { startTestService } from '../../support/service.ts';
 import { issueCertificates } from './certificates.ts';
-
-/** Where the show is told. */
-export interface Told {
-  step(title: string): void;
-  say(text: string): void;
-  check(text: string, holds: boolean): void;
-}
 
 /** Those who call, each with a token for what is theirs. The operator has the first token, which may do everything. */
 const parties = {
